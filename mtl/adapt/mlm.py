@@ -1,0 +1,78 @@
+"""A masked-language model that computes logits at the masked positions only, for any architecture. Pure torch."""
+
+from contextlib import contextmanager
+from typing import Iterator, List, Tuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForMaskedLM, PreTrainedModel
+
+from mtl.adapt.masking import MaskedBatch
+from mtl.encoder.sources import load_config, load_pretrained
+from mtl.errors import UserError
+
+
+def load_mlm(name: str) -> Tuple[PreTrainedModel, List[str]]:
+    """The encoder with its tied masked-LM head, and the names of the head's parameters that the checkpoint lacks.
+
+    RAISES (UserError): the architecture has no masked-LM form (a decoder such as GPT-2).
+    """
+    config = load_config(name)
+    try:
+        model, info = load_pretrained(AutoModelForMaskedLM, name, config=config)
+    except ValueError as error:
+        if "Unrecognized configuration class" in str(error):
+            raise UserError(f"encoder {name!r}: {config.model_type} has no masked-LM form; use an encoder of the BERT kind") from None
+        raise
+    base = model.base_model_prefix + "."
+    missing = [key for key in info["missing_keys"] if not key.startswith(base)]
+    lost = [key for key in info["missing_keys"] if key.startswith(base)]
+    if lost:
+        raise UserError(f"encoder {name!r}: the checkpoint lacks {len(lost)} weights of the encoder, {lost[0]} among them")
+    model.tie_weights()
+    return model, missing
+
+
+def head_parameters(model: PreTrainedModel) -> List[nn.Parameter]:
+    """The parameters of the masked-LM head that it does not share with the encoder."""
+    shared = {id(parameter) for parameter in model.base_model.parameters()}
+    return [parameter for parameter in model.parameters() if id(parameter) not in shared]
+
+
+def masked_loss(model: PreTrainedModel, batch: MaskedBatch, attention: Tensor) -> Tensor:
+    """Mean cross-entropy (nats) over the chosen positions; the vocabulary matrix meets no other position.
+
+    At 22M parameters that matrix outweighs the encoder. A hook on the encoder hands its head the chosen rows alone, so
+    the head stays the model's own, whatever the architecture.
+    """
+    with _only(model, batch.chosen):
+        logits = model(input_ids=batch.pieces, attention_mask=attention).logits
+    return nn.functional.cross_entropy(logits.view(-1, logits.shape[-1]).float(), batch.targets)
+
+
+@contextmanager
+def _only(model: PreTrainedModel, chosen: Tensor) -> Iterator[None]:
+    def keep_chosen(module: nn.Module, inputs: tuple, output):
+        output.last_hidden_state = output.last_hidden_state[chosen].unsqueeze(0)
+        return output
+
+    handle = model.base_model.register_forward_hook(keep_chosen)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def mean_loss(model: PreTrainedModel, batches: List[Tuple[MaskedBatch, Tensor]], autocast) -> float:
+    """Mean loss (nats per masked wordpiece) over fixed batches; its exponential is the perplexity."""
+    was_training = model.training
+    model.eval()
+    total = count = 0.0
+    for batch, attention in batches:
+        with autocast():
+            loss = masked_loss(model, batch, attention)
+        total += loss.item() * len(batch.targets)
+        count += len(batch.targets)
+    model.train(was_training)
+    return total / count

@@ -1,0 +1,44 @@
+"""Static weights. Pure torch."""
+
+from typing import Dict
+
+from torch import Tensor
+
+from mtl.errors import check_range
+
+START_STEPS = 10  # losses that the start value is the mean of
+
+
+class StaticBalance:
+    """A fixed weight a task, over the task's loss at the start, so that tasks of different scale begin level.
+
+    Kurin et al. 2022 (https://arxiv.org/abs/2201.04122) found no adaptive method that beats tuned static weights.
+    """
+
+    def __init__(self, weights: Dict[str, float], normalize: bool) -> None:
+        for task, weight in weights.items():
+            check_range(f"balance.weights.{task}", weight, 0.0)
+        self.weights, self.normalize = dict(weights), normalize
+        self.start: Dict[str, float] = {}
+        self.seen: Dict[str, int] = {}
+
+    def __call__(self, gradients: Dict[str, Tensor], losses: Dict[str, float]) -> Dict[str, float]:
+        """gradients: task -> its gradient at the encoder output, flat. losses: task -> loss, where it is known.
+
+        RETURNS (dict): task -> weight. A task that the step lacks is in neither.
+        """
+        for task, loss in losses.items():
+            seen = self.seen.get(task, 0)
+            if seen < START_STEPS:
+                self.start[task] = (self.start.get(task, 0.0) * seen + loss) / (seen + 1)
+                self.seen[task] = seen + 1
+        return {task: self.weights.get(task, 1.0) / self._scale(task) for task in gradients}
+
+    def _scale(self, task: str) -> float:
+        start = self.start.get(task, 1.0)
+        return start if self.normalize and start > 1e-8 else 1.0
+
+
+def static_balance(weights: Dict[str, float] = {}, normalize: bool = True) -> StaticBalance:
+    """`mtl.StaticBalance.v1`. weights: by component name, 1.0 where none is given. normalize: divide by the loss at the start."""
+    return StaticBalance(weights, normalize)

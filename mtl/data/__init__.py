@@ -1,0 +1,1 @@
+"""Files people have, as spaCy Docs, and checks of both."""

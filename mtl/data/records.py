@@ -1,0 +1,86 @@
+"""What every file format is read into, before spaCy is involved."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple, Union
+
+from mtl.errors import UserError
+
+
+@dataclass
+class Entity:
+    start: int  # characters
+    end: int
+    label: str
+
+
+@dataclass
+class Answer:
+    start: int  # characters
+    text: str
+
+
+@dataclass
+class Question:
+    id: str
+    text: str
+    answers: List[Answer]  # empty: the text does not answer it
+
+
+@dataclass
+class Record:
+    """One document and whatever is annotated on it. `None` means not annotated, which is never negative."""
+
+    text: str
+    where: str  # file and line, for messages
+    cats: Optional[Dict[str, float]] = None
+    entities: Optional[List[Entity]] = None
+    questions: Optional[List[Question]] = None
+
+
+@dataclass
+class Report:
+    """What was counted while reading and converting; the notes are worth a person's attention."""
+
+    counts: Dict[str, int] = field(default_factory=dict)
+    notes: List[str] = field(default_factory=list)
+
+    def count(self, what: str, n: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + n
+
+    def note(self, what: str, message: str) -> None:
+        self.count(what)
+        self.notes.append(message)
+
+
+Lines = List[Tuple[int, str]]
+
+
+def read_text(path: Union[str, Path]) -> str:
+    """The file's text: UTF-8, a leading byte order mark dropped, line ends as `\\n`.
+
+    RAISES (UserError): the file is missing, a folder, empty, or not UTF-8 (with the line of the first bad byte).
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, a file is needed") from None
+    if not data.strip():
+        raise UserError(f"{path}: the file is empty")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not valid UTF-8. "
+            f"Save the file as UTF-8 (for Latin-1: iconv -f latin1 -t utf8 {path.name})"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def numbered_lines(path: Union[str, Path]) -> Lines:
+    """The file's lines with their numbers, from 1."""
+    return list(enumerate(read_text(path).split("\n"), start=1))

@@ -1,0 +1,122 @@
+"""One update's encodings: encoded when a head asks, each task's gradient collected, then one backward. Pure torch."""
+
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor
+
+from mtl.encoder.torch_encoder import Encoder, TokenVectors
+from mtl.encoder.windows import Tokens
+
+Item = Tuple[int, Optional[str]]  # a document's index in the batch, and its prompt
+# Each task's gradient at the encoder output, flat, and its loss -> the weight of each task.
+Balance = Callable[[Dict[str, Tensor], Dict[str, float]], Dict[str, float]]
+
+
+class EncoderBatch:
+    """The documents of one update.
+
+    Items are encoded once however many heads read them. What heads get is detached: `collect` takes a task's gradient off
+    it, and `backward` sends the balanced sum through the encoder in a single pass. So the order of heads, or a head without
+    gold, changes nothing.
+    """
+
+    def __init__(self, encoder: Encoder, docs: Sequence[Tokens], *, train: bool) -> None:
+        self.encoder, self.docs, self.train = encoder, docs, train
+        self.outputs: List[TokenVectors] = []  # with the encoder's graph
+        self.leaves: List[TokenVectors] = []  # the same numbers, detached
+        self.place: Dict[Item, Tuple[int, int]] = {}  # item -> output, item in it
+        self.gradients: Dict[str, Dict[int, Tensor]] = {}  # task -> index of a leaf tensor -> gradient
+        self.losses: Dict[str, float] = {}
+        self.total_loss = 0.0  # the weighted sum, once `backward` has run
+
+    def vectors(self, items: Sequence[Item]) -> TokenVectors:
+        """The vectors of the items, in their order; those not encoded yet are encoded now, together."""
+        fresh = list(dict.fromkeys(item for item in items if item not in self.place))
+        for prompted in (False, True):
+            self._encode([item for item in fresh if (item[1] is not None) == prompted])
+        places = [self.place[item] for item in items]
+        parts: List[TokenVectors] = []
+        start = 0
+        for i in range(1, len(places) + 1):
+            if i == len(places) or places[i][0] != places[start][0]:
+                output = places[start][0]
+                parts.append(self.leaves[output].select([row for _, row in places[start:i]]))
+                start = i
+        return TokenVectors.concatenate(parts)
+
+    def _encode(self, items: List[Item]) -> None:
+        if not items:
+            return
+        docs = [self.docs[i] for i, _ in items]
+        prompts = None if items[0][1] is None else [prompt or "" for _, prompt in items]
+        output = self.encoder.encode(docs, prompts, train=self.train)
+        for row, item in enumerate(items):
+            self.place[item] = len(self.outputs), row
+        self.outputs.append(output)
+        # Cloned, since what was made in inference mode may not take part in a graph, not even as a constant.
+        leaf = [(t.detach() if self.train else t.clone()).requires_grad_(self.train) for t in (output.vectors, output.summaries)]
+        self.leaves.append(TokenVectors(leaf[0], leaf[1], output.lengths, output.aligned))
+
+    def collect(self, task: str, loss: Optional[float]) -> None:
+        """Take the gradient that `task` left on what it was given. Call it right after the task's own backward.
+
+        loss: its value; None where a stock component keeps it to itself.
+        """
+        if not self.train:
+            return
+        own = self.gradients.setdefault(task, {})
+        for i, leaf in enumerate(self._tensors(self.leaves)):
+            if leaf.grad is not None:
+                own[i] = own[i] + leaf.grad if i in own else leaf.grad
+                leaf.grad = None
+        if loss is not None:
+            self.losses[task] = self.losses.get(task, 0.0) + loss
+
+    def backward(self, balance: Balance) -> Dict[str, float]:
+        """Weigh the tasks' gradients, send their sum through the encoder once, and forget the graph.
+
+        RETURNS (dict): `norm/TASK`, the gradient norm at the encoder output before weighting, `weight/TASK`, and
+        `cosine/A/B` between tasks; {} where no task left a gradient.
+        """
+        tasks = [task for task, own in self.gradients.items() if own]
+        if not tasks or not self.train:
+            self._clear()
+            return {}
+        used = sorted({i for task in tasks for i in self.gradients[task]})
+        outputs = self._tensors(self.outputs)
+        flat = {task: self._flat(task, used, outputs) for task in tasks}
+        losses = {task: self.losses[task] for task in tasks if task in self.losses}
+        weights = balance(flat, losses)
+        self.total_loss = sum(weights[task] * loss for task, loss in losses.items())
+        total = sum(weights[task] * flat[task] for task in tasks)
+        grads = [part.view_as(outputs[i]) for i, part in zip(used, total.split([outputs[i].numel() for i in used]))]
+        reached = [(outputs[i], grad) for i, grad in zip(used, grads) if outputs[i].requires_grad]
+        if reached:  # not where every layer is frozen
+            torch.autograd.backward([output for output, _ in reached], [grad for _, grad in reached])
+        self._clear()
+        return _statistics(flat, weights)
+
+    def _flat(self, task: str, used: List[int], outputs: List[Tensor]) -> Tensor:
+        own = self.gradients[task]
+        return torch.cat([own[i].reshape(-1) if i in own else outputs[i].new_zeros(outputs[i].numel()) for i in used])
+
+    @staticmethod
+    def _tensors(parts: List[TokenVectors]) -> List[Tensor]:
+        return [tensor for part in parts for tensor in (part.vectors, part.summaries)]
+
+    def _clear(self) -> None:
+        self.outputs, self.gradients, self.losses = [], {}, {}
+        self.leaves, self.place = [], {}
+
+
+def _statistics(flat: Dict[str, Tensor], weights: Dict[str, float]) -> Dict[str, float]:
+    norms = {task: gradient.norm().item() for task, gradient in flat.items()}
+    found = {f"norm/{task}": norm for task, norm in norms.items()}
+    found |= {f"weight/{task}": weights[task] for task in flat}
+    names = sorted(flat)
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            if norms[a] > 0 and norms[b] > 0:
+                found[f"cosine/{a}/{b}"] = (flat[a] @ flat[b]).item() / (norms[a] * norms[b])
+    return found

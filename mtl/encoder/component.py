@@ -1,0 +1,332 @@
+"""`mtl_transformer`: the spaCy component that owns the encoder and runs it once for all heads."""
+
+import os
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
+
+import numpy as np
+import srsly
+import torch
+from spacy import util
+from spacy.attrs import IDX, LENGTH
+from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model
+
+from mtl.encoder import stock
+from mtl.encoder.batch import Balance, EncoderBatch
+from mtl.encoder.listener import EncoderListener
+from mtl.encoder.loaders import Loader, load_encoder, save_encoder
+from mtl.encoder.torch_encoder import Encoder, TokenVectors
+from mtl.encoder.windows import Tokens
+from mtl.errors import UserError
+from mtl.pipe import RobustPipe
+from mtl.torch_model import Parameters, apply_optimizer, get_module, set_module
+
+DEFAULT_CONFIG = """
+[transformer]
+
+[transformer.model]
+@architectures = "mtl.Encoder.v1"
+
+[transformer.balance]
+@misc = "mtl.StaticBalance.v1"
+"""
+
+
+def make_transformer(nlp: Language, name: str, model: Model, balance: Callable) -> "Transformer":
+    """Factory `mtl_transformer`."""
+    return Transformer(nlp.vocab, model, name, balance=balance, nlp=nlp)
+
+
+Language.factory(
+    "mtl_transformer", assigns=[], default_config=Config().from_str(DEFAULT_CONFIG)["transformer"], func=make_transformer
+)
+
+
+def tokens_of(doc: Doc) -> Tokens:
+    """Where a Doc's tokens stand in its text."""
+    places = doc.to_array([IDX, LENGTH]).astype(np.int64)
+    return Tokens(doc.text, places[:, 0], places[:, 0] + places[:, 1])
+
+
+class Transformer(RobustPipe, TrainablePipe):
+    """Runs the encoder on each Doc once; mtl heads, and stock `TransformerListener`s, read its vectors.
+
+    In an update every head's gradient at the encoder output is collected, and one backward runs in `finish_update`, or at
+    the start of the next `update` while gradients are accumulated.
+
+    vocab (Vocab): the shared vocabulary. model (Model): `mtl.Encoder.v1`.
+    balance (Callable): the tasks' gradients and losses to the weight of each task at the encoder.
+    """
+
+    def __init__(
+        self, vocab: Vocab, model: Model, name: str = "transformer", *, balance: Balance, nlp: Optional[Language] = None
+    ) -> None:
+        self.vocab, self.model, self.name, self.balance = vocab, model, name, balance
+        self.cfg: Dict[str, Any] = {}
+        self.listener_map: Dict[str, List[Model]] = {}
+        self.statistics: Dict[str, float] = {}  # of the last update: see EncoderBatch.backward
+        self._nlp = weakref.ref(nlp) if nlp is not None else lambda: None
+        self._encodings: "weakref.WeakKeyDictionary[Doc, tuple]" = weakref.WeakKeyDictionary()
+        self._batch: Optional[EncoderBatch] = None
+        self._batch_docs: List[Doc] = []
+        self._losses: Dict[str, float] = {}
+        self._process = os.getpid()
+
+    # Linking, spaCy's `ListenedToComponent` protocol
+
+    @property
+    def listeners(self) -> List[Model]:
+        return [listener for name in self.listening_components for listener in self.listener_map[name]]
+
+    @property
+    def listening_components(self) -> List[str]:
+        return list(self.listener_map)
+
+    def add_listener(self, listener: Model, component_name: str) -> None:
+        known = self.listener_map.setdefault(component_name, [])
+        if listener not in known:
+            known.append(listener)
+        if isinstance(listener, EncoderListener):
+            listener.transformer = self
+        elif self.model.shims and listener.has_dim("nO") is None:
+            listener.set_dim("nO", self.encoder.width)
+
+    def remove_listener(self, listener: Model, component_name: str) -> bool:
+        known = self.listener_map.get(component_name, [])
+        if listener not in known:
+            return False
+        known.remove(listener)
+        if not known:
+            del self.listener_map[component_name]
+        return True
+
+    def find_listeners(self, component: Any) -> None:
+        model = getattr(component, "model", None)
+        if isinstance(model, Model):
+            for node in model.walk():
+                ours = isinstance(node, EncoderListener)
+                if (ours or stock.is_stock_listener(node)) and node.upstream_name in ("*", self.name):
+                    self.add_listener(node, component.name)
+
+    def _heads(self) -> List[Any]:
+        """The mtl heads that read from this transformer, in the order of the pipeline."""
+        return [pipe for name, pipe in self._pipeline() if self._listens(name, EncoderListener)]
+
+    def _pipeline(self) -> List[tuple]:
+        nlp = self._nlp()
+        return [] if nlp is None else nlp.components
+
+    def _listens(self, name: str, kind: type) -> bool:
+        return any(isinstance(listener, kind) for listener in self.listener_map.get(name, ()))
+
+    def _stock_listeners(self) -> List[tuple]:
+        return [(name, one) for name, many in self.listener_map.items() for one in many if not isinstance(one, EncoderListener)]
+
+    # The encoder
+
+    @property
+    def encoder(self) -> Encoder:
+        """The torch module. RAISES (UserError): neither initialized nor loaded."""
+        return get_module(self.model, self.name)  # type: ignore[return-value]
+
+    @property
+    def width(self) -> int:
+        return self.encoder.width
+
+    def set_encoder(self, model, tokenizer) -> None:
+        """Take an encoder's model and tokenizer, with the settings of the config."""
+        set_module(self.model, self.model.attrs["build"](model, tokenizer))
+        for _, listener in self._stock_listeners():
+            if listener.has_dim("nO") is None:
+                listener.set_dim("nO", self.encoder.width)
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        encoder_loader: Optional[Loader] = None,
+    ) -> None:
+        """Load the weights. RAISES (UserError): no loader is set and there are no weights yet, or they cannot be loaded."""
+        if encoder_loader is not None:
+            self.set_encoder(*encoder_loader())
+        elif not self.model.shims:
+            raise UserError(
+                f"[initialize.components.{self.name}.encoder_loader] is not set: say where the encoder's weights come from, "
+                f'for example @misc = "mtl.HuggingFaceLoader.v1" with name = "sentence-transformers/all-MiniLM-L6-v2"'
+            )
+        if nlp is not None:
+            self._nlp = weakref.ref(nlp)
+            after = False
+            for _, pipe in nlp.pipeline:
+                if after:
+                    self.find_listeners(pipe)
+                after = after or pipe is self
+
+    # Prediction
+
+    def predict(self, docs: Iterable[Doc]) -> Optional[TokenVectors]:
+        """Encode the Docs once. RETURNS None where nothing reads a Doc without a prompt."""
+        docs = list(docs)
+        if not any(getattr(pipe, "reads_docs", True) for name, pipe in self._pipeline() if name in self.listener_map):
+            if self.listener_map:
+                return None
+        self._enter_process()
+        return self.encoder.encode([tokens_of(doc) for doc in docs])
+
+    def _enter_process(self) -> None:
+        """In a forked worker: one torch thread, since the parent's OpenMP threads do not exist there and waiting hangs."""
+        if os.getpid() != self._process:
+            torch.set_num_threads(1)
+            self._process = os.getpid()
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: Optional[TokenVectors]) -> None:
+        """Keep the vectors for the heads, until the last of them is done or the Doc is gone."""
+        if predictions is None:
+            return
+        docs = list(docs)
+        for i, doc in enumerate(docs):
+            self._encodings[doc] = (predictions, i)
+        if self._stock_listeners():
+            stock.annotate(docs, predictions)
+
+    def vectors(self, docs: Sequence[Doc], reader: str) -> TokenVectors:
+        """The vectors of Docs that went through this component. RAISES (UserError): one did not."""
+        found = [self._encodings.get(doc) for doc in docs]
+        parts: List[TokenVectors] = []
+        start = 0
+        for i in range(1, len(found) + 1):
+            if found[i - 1] is None:
+                raise UserError(f"{reader!r} needs the vectors of {self.name!r}, which has not processed this Doc; do not disable it")
+            if i == len(found) or found[i] is None or found[i][0] is not found[start][0]:
+                parts.append(found[start][0].select([row for _, row in found[start:i]]))
+                start = i
+        return TokenVectors.concatenate(parts)
+
+    def release(self, docs: Sequence[Doc], reader: str) -> None:
+        """Forget the Docs' vectors if `reader` is the last component that listens."""
+        nlp = self._nlp()
+        last = next((name for name in reversed(nlp.pipe_names) if name in self.listener_map), None) if nlp else None
+        if reader == last:
+            for doc in docs:
+                self._encodings.pop(doc, None)
+            if self._stock_listeners():
+                stock.clear(docs)
+
+    def encode(self, docs: Sequence[Doc], prompts: Sequence[str]) -> TokenVectors:
+        """A second pass: each Doc behind its prompt. RAISES (UserError): a prompt is too long for the window."""
+        self._enter_process()
+        known = {id(doc): doc for doc in docs}
+        tokens = {key: tokens_of(doc) for key, doc in known.items()}
+        return self.encoder.encode([tokens[id(doc)] for doc in docs], prompts)
+
+    # Training
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Any = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Open a new batch for the heads; the encoding runs when they ask. The encoder's dropout is its own config's."""
+        examples = list(examples)
+        validate_examples(examples, "Transformer.update")
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        self.flush()
+        self._losses = losses
+        self._batch = self._open([eg.predicted for eg in examples], train=True)
+        for name, listener in self._stock_listeners():
+            stock.send(listener, name, self._batch_docs, self._batch)
+        return losses
+
+    def _open(self, docs: List[Doc], *, train: bool) -> EncoderBatch:
+        self._batch_docs = docs
+        return EncoderBatch(self.encoder, [tokens_of(doc) for doc in docs], train=train)
+
+    def batch(self, examples: Sequence[Example]) -> EncoderBatch:
+        """The open batch of these examples; where `update` was not called on them the encoder is frozen, and they are only read."""
+        docs = [eg.predicted for eg in examples]
+        same = len(docs) == len(self._batch_docs) and all(a is b for a, b in zip(docs, self._batch_docs))
+        if self._batch is None or not same:
+            self.flush()
+            self._batch = self._open(docs, train=False)
+        return self._batch
+
+    def flush(self) -> None:
+        """Run the backward that the open batch still owes."""
+        if self._batch is not None and self._batch.train:
+            self.statistics = self._batch.backward(self.balance) or self.statistics
+            self._losses[self.name] = self._losses.get(self.name, 0.0) + self._batch.total_loss
+        self._batch, self._batch_docs = None, []
+
+    def finish_update(self, sgd: Any) -> None:
+        """Backward, then one step of the encoder and all its mtl heads: whichever of them is called first does it."""
+        self.flush()
+        apply_optimizer(sgd, self.parameters())
+
+    def parameters(self) -> Parameters:
+        """All trainable parameters that are stepped together: name -> (parameter, depth); heads are one deeper than the top."""
+        encoder = self.encoder
+        found: Parameters = {
+            f"{self.name}.{name}": (parameter, encoder.depth(name))
+            for name, parameter in encoder.model.named_parameters()
+            if parameter.requires_grad
+        }
+        for head in self._heads():
+            if head.model.shims:
+                found |= {
+                    f"{head.name}.{name}": (parameter, encoder.layers + 2)
+                    for name, parameter in get_module(head.model, head.name).named_parameters()
+                    if parameter.requires_grad
+                }
+        return found
+
+    def get_loss(self, examples: Any, scores: Any) -> Any:
+        """The encoder has no loss of its own."""
+
+    # Saving
+
+    def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
+        """Write `cfg` and the Hugging Face folder `encoder`."""
+        serialize = {
+            "cfg": lambda p: srsly.write_json(p, self.cfg),
+            "encoder": lambda p: save_encoder(self.encoder, p),
+        }
+        util.to_disk(path, serialize, exclude)
+
+    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "Transformer":
+        """Read what `to_disk` wrote. RAISES (UserError): a file is missing or broken."""
+        deserialize = {
+            "cfg": lambda p: self.cfg.update(srsly.read_json(p)),
+            "encoder": lambda p: self.set_encoder(*load_encoder(p)),
+        }
+        util.from_disk(path, deserialize, exclude)
+        return self
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """The files of `to_disk` as msgpack."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.to_disk(folder, exclude=exclude)
+            root = Path(folder)
+            files = {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+        return srsly.msgpack_dumps(files)
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "Transformer":
+        """Read what `to_bytes` wrote."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in srsly.msgpack_loads(bytes_data).items():
+                file = Path(folder) / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+            return self.from_disk(folder, exclude=exclude)
+

@@ -1,0 +1,83 @@
+"""Encoders from and to Hugging Face folders, and the registered loader for `[initialize]`."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Callable, Tuple
+
+from thinc.api import Model
+from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast
+
+from mtl.encoder.sources import load_pretrained, load_tokenizer
+from mtl.encoder.torch_encoder import Encoder, EncoderSettings
+from mtl.errors import UserError
+from mtl.torch_model import torch_model
+
+Loader = Callable[[], Tuple[PreTrainedModel, PreTrainedTokenizerFast]]
+
+
+def huggingface_loader(name: str) -> Loader:
+    """`mtl.HuggingFaceLoader.v1`, for `[initialize.components.transformer.encoder_loader]`.
+
+    name (str): a folder that `save_pretrained` or `mtl adapt` wrote, or a name on the Hugging Face hub. The hub is asked
+    when the pipeline is initialized, never later.
+    """
+
+    def load() -> Tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+        model, info = load_pretrained(AutoModel, name)
+        lost = [key for key in info["missing_keys"] if "pooler" not in key]
+        if lost:
+            raise UserError(f"encoder {name!r}: the checkpoint lacks {len(lost)} weights, {lost[0]} among them")
+        return model, load_tokenizer(name)
+
+    return load
+
+
+def encoder_architecture(
+    window: int = 0,
+    overlap: int = 128,
+    batch_pieces: int = 4096,
+    precision: str = "fp32",
+    device: str = "auto",
+    frozen_layers: int = 0,
+) -> Model:
+    """Architecture `mtl.Encoder.v1`: any `AutoModel` encoder with a fast tokenizer. See `EncoderSettings`.
+
+    The sizes come with the weights, so none is repeated here; `device` is looked up where the pipeline runs.
+    RAISES (UserError): a setting is out of range.
+    """
+    settings = EncoderSettings(window, overlap, batch_pieces, precision, device, frozen_layers)
+    settings.check()
+    return torch_model("mtl-encoder", lambda model, tokenizer: Encoder(model, tokenizer, settings))
+
+
+def save_encoder(encoder: Encoder, folder: Path) -> None:
+    """Write config.json, model.safetensors and the tokenizer, beside first, then renamed. No path of this machine in them.
+
+    RAISES (OSError): no space left, say; the folder that was there stays as it was.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        encoder.model.config._name_or_path = ""
+        encoder.model.save_pretrained(partial, safe_serialization=True)
+        encoder.tokenizer.save_pretrained(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_encoder(folder: Path) -> Tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Read what `save_encoder` wrote; never asks the network. RAISES (UserError): a file is missing or broken."""
+    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+        if not (folder / file).exists():
+            raise UserError(f"{folder / file}: missing; the pipeline is incomplete: copy or install it again")
+    try:
+        model, info = load_pretrained(AutoModel, str(folder), local_files_only=True)
+    except Exception as error:
+        raise UserError(f"{folder}: the encoder cannot be read ({type(error).__name__}: {error})") from error
+    lost = [key for key in info["missing_keys"] if "pooler" not in key]
+    if lost:
+        raise UserError(f"{folder / 'model.safetensors'}: {len(lost)} weights are missing, {lost[0]} among them")
+    return model, load_tokenizer(str(folder))

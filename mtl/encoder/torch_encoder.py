@@ -1,0 +1,278 @@
+"""The shared transformer: texts with token positions in, one vector a token out. Pure torch, no spaCy."""
+
+import inspect
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mtl.encoder.limits import layer_of, pick_device, real_length
+from mtl.encoder.windows import Template, Tokens, align, capacity, window_of_pairs, window_starts
+from mtl.errors import UserError, check_choice, check_range
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """window: wordpieces a window, specials and prompt included; 0 is the model's real length, at most 512.
+    overlap: wordpieces that neighbouring windows share. batch_pieces: padded wordpieces in one forward pass.
+    precision: "fp32", or "bf16" for autocast. device: "auto", or torch's name. frozen_layers: how many of the lowest layers,
+    with the embeddings, are not trained.
+    """
+
+    window: int = 0
+    overlap: int = 128
+    batch_pieces: int = 4096
+    precision: str = "fp32"
+    device: str = "auto"
+    frozen_layers: int = 0
+
+    def check(self) -> None:
+        """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
+        check_choice("precision", self.precision, ("fp32", "bf16"))
+        check_range("window", self.window, 0)
+        check_range("overlap", self.overlap, 0)
+        check_range("batch_pieces", self.batch_pieces, 1)
+        check_range("frozen_layers", self.frozen_layers, 0)
+
+
+@dataclass
+class TokenVectors:
+    """The encoder's output for several items (a document, alone or behind a prompt), one after another.
+
+    vectors: (tokens of all items, width), the mean of each token's wordpieces, 0 where it has none.
+    summaries: (items, width), the mean over the item's windows of the vector at [CLS].
+    lengths: (items,), tokens of each. aligned: (tokens of all items,), bool, whether the token has wordpieces.
+    """
+
+    vectors: Tensor
+    summaries: Tensor
+    lengths: np.ndarray
+    aligned: np.ndarray
+
+    @property
+    def starts(self) -> np.ndarray:
+        """(items,), the row of `vectors` where each item starts."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def select(self, items: Sequence[int]) -> "TokenVectors":
+        """The given items in the given order; no copy where that is all of them as they stand."""
+        if len(items) == len(self.lengths) and all(i == j for i, j in enumerate(items)):
+            return self
+        starts, lengths = self.starts[list(items)], self.lengths[list(items)]
+        rows = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        index = torch.from_numpy(rows).to(self.vectors.device)
+        chosen = torch.tensor(list(items), dtype=torch.long, device=self.vectors.device)
+        return TokenVectors(self.vectors[index], self.summaries[chosen], lengths, self.aligned[rows])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["TokenVectors"]) -> "TokenVectors":
+        """RAISES (RuntimeError): no parts."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            torch.cat([part.vectors for part in parts]),
+            torch.cat([part.summaries for part in parts]),
+            np.concatenate([part.lengths for part in parts]),
+            np.concatenate([part.aligned for part in parts]),
+        )
+
+
+@dataclass
+class _Windows:
+    """Windows of several items, and where in them each token's vector is read."""
+
+    ids: List[List[int]]
+    types: List[int]  # per window: how many leading wordpieces are the prompt's segment
+    item: List[int]  # per window
+    pairs: np.ndarray  # (pairs, 3): token counted over all items, window, position in it
+
+
+class Encoder(nn.Module):
+    """Any `AutoModel` with a fast tokenizer, in windows, at token level.
+
+    It stays in `eval()` except inside `encode(train=True)`, and nothing in a prediction changes it, so threads may share it.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, settings: EncoderSettings) -> None:
+        super().__init__()
+        settings.check()
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # nothing reads it
+        self.model = model
+        self.tokenizer = tokenizer
+        self.template = Template.from_tokenizer(tokenizer)
+        self.settings = settings
+        longest = real_length(model, model.config)
+        self.window = settings.window or min(longest, 512)
+        if self.window > longest:
+            raise UserError(f"window = {self.window} is more than the {longest} wordpieces that the encoder takes")
+        capacity(self.window, self.template.specials(False), 0)
+        self.passes = 0  # items encoded so far, for tests and profiles
+        self._accepts_types = (
+            "token_type_ids" in inspect.signature(model.forward).parameters and getattr(model.config, "type_vocab_size", 0) > 1
+        )
+        self._freeze(settings.frozen_layers)
+        self.to(pick_device(settings.device))
+        self.eval()
+
+    @property
+    def width(self) -> int:
+        """The size of a token's vector."""
+        return int(self.model.config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def layers(self) -> int:
+        """How many layers the transformer has, by its parameters' names."""
+        return 1 + max((n for name, _ in self.model.named_parameters() if (n := layer_of(name)) is not None), default=-1)
+
+    def _freeze(self, count: int) -> None:
+        if count > self.layers:
+            raise UserError(f"frozen_layers = {count} is more than the encoder's {self.layers} layers")
+        frozen = [p for name, p in self.model.named_parameters() if self.depth(name) <= count] if count else []
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+    def depth(self, parameter: str) -> int:
+        """0 for embeddings, 1 + its layer for a layer's parameter, one more for what stands above the layers."""
+        layer = layer_of(parameter)
+        if layer is not None:
+            return layer + 1
+        return 0 if any(part in parameter for part in ("embed", "wte", "wpe", "rel_")) else self.layers + 1
+
+    def encode(self, docs: Sequence[Tokens], prompts: Optional[Sequence[str]] = None, *, train: bool = False) -> TokenVectors:
+        """One item a document; with `prompts`, one of the same number, each is encoded as `[CLS] prompt [SEP] window [SEP]`.
+
+        train: with dropout and with gradients; else neither, whatever mode torch is in.
+        RAISES (UserError): a prompt that leaves no room in the window.
+        """
+        windows, aligned = self._windows(docs, prompts)
+        self.passes += len(docs)
+        lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
+        if not train:
+            with torch.inference_mode():
+                vectors, summaries = self._read(windows, lengths)
+            return TokenVectors(vectors, summaries, lengths, aligned)
+        self.train()
+        try:
+            vectors, summaries = self._read(windows, lengths)
+        finally:
+            self.eval()
+        return TokenVectors(vectors, summaries, lengths, aligned)
+
+    def _windows(self, docs: Sequence[Tokens], prompts: Optional[Sequence[str]]) -> Tuple[_Windows, np.ndarray]:
+        own = self._tokenize(docs)
+        prompt_ids = self._prompts(prompts) if prompts is not None else [[]] * len(docs)
+        windows = _Windows([], [], [], np.zeros((0, 3), np.int64))
+        lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
+        token_starts = np.cumsum(lengths) - lengths
+        pairs = []
+        for item, prompt in enumerate(prompt_ids):
+            ids, token, piece = own[item]
+            before, after = self.template.ends(prompt)
+            size = capacity(self.window, self.template.specials(bool(prompt)), len(prompt), prompts[item] if prompts else "")
+            starts = window_starts(len(ids), size, self.settings.overlap)
+            window = 0 if len(starts) <= 1 else window_of_pairs(token, piece, starts, size, len(ids))
+            if len(starts):
+                position = piece - starts[window] + len(before)
+                pairs.append(np.stack([token + token_starts[item], window + np.full_like(token, len(windows.ids)), position], 1))
+            for start in starts.tolist():
+                windows.ids.append([*before, *ids[start : start + size], *after])
+                windows.types.append(len(before) if prompt else 0)
+                windows.item.append(item)
+        windows.pairs = np.concatenate(pairs) if pairs else windows.pairs
+        aligned = np.zeros(lengths.sum(), dtype=bool)
+        aligned[windows.pairs[:, 0]] = True
+        return windows, aligned
+
+    def _tokenize(self, docs: Sequence[Tokens]) -> List[Tuple[List[int], np.ndarray, np.ndarray]]:
+        """Per item its wordpieces and (token, piece) pairs counted from its own start; a text met twice is cut once."""
+        distinct: Dict[int, int] = {}
+        unique: List[Tokens] = []
+        for doc in docs:
+            if id(doc) not in distinct:
+                distinct[id(doc)] = len(unique)
+                unique.append(doc)
+        encodings = self.tokenizer.backend_tokenizer.encode_batch([doc.text for doc in unique], add_special_tokens=False)
+        pieces = align(unique, encodings)
+        lengths = np.array([len(doc.starts) for doc in unique], dtype=np.int64)
+        bounds = np.searchsorted(pieces.token, np.r_[0, np.cumsum(lengths)])
+        token_starts = np.cumsum(lengths) - lengths
+        piece_starts = np.cumsum([0, *map(len, pieces.ids)])
+        own = [
+            (pieces.ids[i], pieces.token[low:high] - token_starts[i], pieces.piece[low:high] - piece_starts[i])
+            for i, (low, high) in enumerate(zip(bounds, bounds[1:]))
+        ]
+        return [own[distinct[id(doc)]] for doc in docs]
+
+    def _prompts(self, prompts: Sequence[str]) -> List[List[int]]:
+        encodings = self.tokenizer.backend_tokenizer.encode_batch(list(prompts), add_special_tokens=False)
+        for prompt, encoding in zip(prompts, encodings):
+            if not encoding.ids:
+                raise UserError(f"the question {prompt!r} is empty for the tokenizer")
+        return [encoding.ids for encoding in encodings]
+
+    def _read(self, windows: _Windows, lengths: np.ndarray) -> Tuple[Tensor, Tensor]:
+        """Run the windows and read each token's vector and each item's summary off them."""
+        total = int(lengths.sum())
+        if not windows.ids:
+            return torch.zeros(total, self.width, device=self.device), torch.zeros(len(lengths), self.width, device=self.device)
+        hidden, offset = self._hidden(windows)
+        rows = offset[windows.pairs[:, 1]] + windows.pairs[:, 2]
+        vectors = self._mean_rows(hidden, rows, windows.pairs[:, 0], total)
+        sizes = np.array([len(ids) for ids in windows.ids])
+        summary = offset + (sizes - 1 if self.template.summary_last else 0)
+        return vectors, self._mean_rows(hidden, summary, np.array(windows.item), len(lengths))
+
+    def _mean_rows(self, hidden: Tensor, rows: np.ndarray, group: np.ndarray, groups: int) -> Tensor:
+        """The mean of the rows of each group (ascending): (groups, width); 0 for a group without rows."""
+        starts = torch.from_numpy(np.searchsorted(group, np.arange(groups))).to(self.device)
+        return nn.functional.embedding_bag(torch.from_numpy(rows).to(self.device), hidden, starts, mode="mean")
+
+    def _hidden(self, windows: _Windows) -> Tuple[Tensor, np.ndarray]:
+        """All last hidden states, padding and all, as rows; and the row where each window starts."""
+        offset = np.zeros(len(windows.ids), dtype=np.int64)
+        outputs: List[Tensor] = []
+        done = 0
+        for batch in self._batches([len(ids) for ids in windows.ids]):
+            longest = len(windows.ids[batch[-1]])
+            output = self._forward([windows.ids[i] for i in batch], [windows.types[i] for i in batch], longest)
+            offset[batch] = done + np.arange(len(batch)) * longest
+            outputs.append(output.reshape(-1, output.shape[-1]))
+            done += len(batch) * longest
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0], offset
+
+    def _batches(self, sizes: List[int]) -> Iterator[List[int]]:
+        """Windows in order of length, as many as fit the budget of padded wordpieces."""
+        batch: List[int] = []
+        for i in np.argsort(sizes, kind="stable").tolist():
+            if batch and sizes[i] * (len(batch) + 1) > self.settings.batch_pieces:
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+    def _forward(self, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
+        pad = self.tokenizer.pad_token_id or 0
+        sizes = np.array([len(row) for row in ids])
+        padded = np.full((len(ids), longest), pad, dtype=np.int64)
+        mask = np.arange(longest) < sizes[:, None]
+        padded[mask] = np.concatenate(ids)
+        inputs = {"input_ids": torch.from_numpy(padded).to(self.device)}
+        inputs["attention_mask"] = torch.from_numpy(mask.astype(np.int64)).to(self.device)
+        if self._accepts_types:
+            prompted = np.array(prompt_ends)[:, None]
+            of_text = np.where(prompted > 0, self.template.text_type, 0)
+            types = np.where(np.arange(longest) < prompted, self.template.prompt_type, of_text) * mask
+            inputs["token_type_ids"] = torch.from_numpy(types).to(self.device)
+        bf16 = self.settings.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
+            return self.model(**inputs).last_hidden_state.float()

@@ -1,0 +1,1 @@
+"""Entity tagger: BIO tags under a linear-chain CRF."""

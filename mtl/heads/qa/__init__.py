@@ -1,0 +1,1 @@
+"""Question answering: the span of a Doc that answers a question, or none."""

@@ -1,0 +1,138 @@
+"""`mtl_textcat`: sets `doc.cats`."""
+
+from typing import Any, Callable, Dict, Iterable, List, Optional
+
+import torch
+from spacy.language import Language
+from spacy.scorer import Scorer
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import Config, Model
+from torch import Tensor
+
+from mtl.encoder.batch import EncoderBatch
+from mtl.errors import UserError, check_range
+from mtl.heads.head import Head, Rows, vectors_of
+from mtl.heads.textcat.module import Textcat, exclusive_loss, multilabel_loss
+from mtl.torch_model import torch_model
+
+DEFAULT_CONFIG = """
+[textcat]
+exclusive = true
+threshold = 0.5
+
+[textcat.model]
+@architectures = "mtl.Textcat.v1"
+
+[textcat.model.encoder]
+@architectures = "mtl.EncoderListener.v1"
+
+[textcat.scorer]
+@scorers = "mtl.textcat_scorer.v1"
+"""
+SCORE_WEIGHTS = {"cats_score": 1.0, "cats_accuracy": None, "cats_macro_f": None, "cats_micro_f": None, "cats_macro_auc": None}
+
+
+def textcat_architecture(encoder: Model) -> Model:
+    """Architecture `mtl.Textcat.v1`: a linear layer on the mean of the token vectors. encoder: `mtl.EncoderListener.v1`."""
+    return torch_model("mtl-textcat", Textcat, [encoder])
+
+
+def make_textcat(
+    nlp: Language, name: str, model: Model, exclusive: bool, threshold: float, scorer: Optional[Callable]
+) -> "TextCategorizer":
+    """Factory `mtl_textcat`."""
+    return TextCategorizer(nlp.vocab, model, name, exclusive=exclusive, threshold=threshold, scorer=scorer)
+
+
+def make_textcat_scorer() -> Callable:
+    """`mtl.textcat_scorer.v1`: see `score_textcat`."""
+    return score_textcat
+
+
+def score_textcat(examples: Iterable[Example], *, labels: Iterable[str], exclusive: bool, threshold: float, **kwargs: Any) -> Dict:
+    """`Scorer.score_cats` over the annotated examples, and `cats_accuracy` where categories are exclusive.
+
+    `cats_score` is the macro F1 (exclusive) or macro AUC (multilabel), as in spaCy.
+    """
+    kept = [eg for eg in examples if eg.reference.cats]
+    if not kept:
+        return {}
+    scores = Scorer.score_cats(
+        kept, "cats", labels=list(labels), multi_label=not exclusive, positive_label=None,
+        threshold=0.0 if exclusive else threshold,
+    )  # fmt: skip
+    if exclusive:
+        right = [_best(eg.predicted.cats) == _best(eg.reference.cats) for eg in kept]
+        scores["cats_accuracy"] = sum(right) / len(right)
+    return scores
+
+
+def _best(cats: Dict[str, float]) -> str:
+    return max(cats, key=lambda label: cats[label]) if cats else ""
+
+
+class TextCategorizer(Head):
+    """Categories of a document.
+
+    exclusive (bool): exactly one category holds (softmax), else each by itself (sigmoid). threshold (float): from which score
+    a category counts as assigned when multilabel scores are computed; `doc.cats` always holds the scores themselves.
+    """
+
+    def __init__(self, vocab, model: Model, name: str = "textcat", *, exclusive: bool, threshold: float, scorer=None) -> None:
+        check_range(f"components.{name}.threshold", threshold, 0.0, 1.0)
+        super().__init__(vocab, model, name, scorer=scorer, exclusive=exclusive, threshold=threshold)
+
+    def is_annotated(self, reference: Doc) -> bool:
+        return bool(reference.cats)
+
+    def labels_of(self, reference: Doc) -> Iterable[str]:
+        return reference.cats
+
+    def check_labels(self) -> None:
+        if self.cfg["exclusive"] and len(self.labels) < 2:
+            raise UserError(
+                f"the head {self.name!r} has the labels {list(self.labels)}: exclusive categories need two or more; "
+                f"for one category that holds or not, set components.{self.name}.exclusive = false"
+            )
+        if not self.labels:
+            raise UserError(f"the head {self.name!r} has no labels")
+
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+        target = torch.tensor([[eg.reference.cats.get(label, 0.0) for label in self.labels] for _, eg in rows])
+        known = torch.tensor([[float(label in eg.reference.cats) for label in self.labels] for _, eg in rows])
+        usable = (target.sum(1) > 0) if self.cfg["exclusive"] else (known.sum(1) > 0)
+        if not usable.any():
+            return None
+        tokens = batch.vectors([(i, None) for (i, _), use in zip(rows, usable) if use])
+        logits = self._placed()(tokens, drop)
+        target, known = target[usable].to(logits.device), known[usable].to(logits.device)
+        if self.cfg["exclusive"]:
+            return exclusive_loss(logits, target / target.sum(1, keepdim=True))
+        return multilabel_loss(logits, target, known)
+
+    def predict(self, docs: Iterable[Doc]) -> List[List[float]]:
+        """Scores of the labels, a row a Doc."""
+        docs = list(docs)
+        with torch.inference_mode():
+            logits = self._placed()(vectors_of(self, docs))
+            scores = logits.softmax(-1) if self.cfg["exclusive"] else logits.sigmoid()
+        return scores.tolist()
+
+    def set_annotations(self, docs: Iterable[Doc], scores: List[List[float]]) -> None:
+        docs = list(docs)
+        for doc, row in zip(docs, scores):
+            doc.cats.update(zip(self.cfg["labels"], row))
+        self.transformer.release(docs, self.name)
+
+    def score_settings(self) -> Dict[str, Any]:
+        return {key: self.cfg[key] for key in ("labels", "exclusive", "threshold")}
+
+
+Language.factory(
+    "mtl_textcat",
+    assigns=["doc.cats"],
+    default_config=Config().from_str(DEFAULT_CONFIG)["textcat"],
+    default_score_weights=SCORE_WEIGHTS,
+    func=make_textcat,
+)

@@ -1,0 +1,1 @@
+"""How much of each task, and in which order."""

@@ -1,0 +1,117 @@
+"""The corpus reader: several DocBins, mixed, streamed from disk."""
+
+import random
+from pathlib import Path
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Union
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from mtl.data.docs import docbin_files, load_docbin
+from mtl.errors import UserError
+from mtl.mixture.amounts import Amounts, temperature
+
+
+def mixed_corpus(paths: Dict[str, Optional[Union[str, Path]]], amounts: Optional[Amounts] = None, seed: int = 0) -> "MixedCorpus":
+    """`mtl.MixedCorpus.v1`: see `MixedCorpus`. Without `amounts`, `mtl.Temperature.v1` with its defaults."""
+    return MixedCorpus(paths, amounts or temperature(), seed)
+
+
+class MixedCorpus:
+    """Examples of several tasks in random order, for `[corpora.train]` with `max_epochs = -1`.
+
+    Each call gives one epoch: of every task as many examples as `amounts` says, drawn from passes over its corpus that are
+    shuffled anew each time and go on from epoch to epoch. So between any two examples of a task there is a difference of at
+    most one in how often they were seen. Documents may carry any subset of the annotations.
+
+    paths: task -> a `.spacy` file, or a folder of them. Of a folder one file at a time is in memory, so a large corpus is
+    converted into shards (`mtl convert --shard-size`); shuffling is over files and within each.
+    """
+
+    def __init__(self, paths: Dict[str, Optional[Union[str, Path]]], amounts: Amounts, seed: int) -> None:
+        if not paths:
+            raise UserError("[corpora.train.paths] is empty: name at least one task and its .spacy file or folder")
+        for task, path in paths.items():
+            if path is None:
+                raise UserError(f"[corpora.train.paths] {task} is not set: give a .spacy file or a folder of them")
+        self.files = {task: docbin_files(path) for task, path in paths.items() if path is not None}
+        self.amounts, self.seed = amounts, seed
+        self.epoch = 0
+        self._sizes: Dict[str, int] = {}
+        self._streams: Dict[str, Iterator[Doc]] = {}
+        self._owed: Dict[str, float] = dict.fromkeys(self.files, 0.0)
+
+    @property
+    def sizes(self) -> Dict[str, int]:
+        """How many documents each task has. RAISES (UserError): a task has none."""
+        if not self._sizes:
+            self._sizes = {task: sum(len(load_docbin(file)) for file in files) for task, files in self.files.items()}
+            for task, size in self._sizes.items():
+                if not size:
+                    raise UserError(f"{self.files[task][0]}: no document in it, for the task {task!r} of [corpora.train.paths]")
+        return self._sizes
+
+    def __call__(self, nlp: Language) -> Iterator[Example]:
+        """One epoch. The order depends on the seed and the epoch alone."""
+        counts = self._counts(self.epoch)
+        order = [task for task, count in counts.items() for _ in range(count)]
+        random.Random(f"{self.seed}/order/{self.epoch}").shuffle(order)
+        self.epoch += 1
+        for task in order:
+            if task not in self._streams:
+                self._streams[task] = self._passes(task, nlp)
+            yield make_example(nlp, next(self._streams[task]))
+
+    def _counts(self, epoch: int) -> Dict[str, int]:
+        """Whole examples of each task; fractions are carried over to the next epoch."""
+        counts = {}
+        for task, amount in self.amounts(self.sizes, epoch).items():
+            owed = amount + self._owed[task]
+            counts[task] = int(owed + 1e-9)
+            self._owed[task] = owed - counts[task]
+        return counts
+
+    def _passes(self, task: str, nlp: Language) -> Iterator[Doc]:
+        number = 0
+        while True:
+            chance = random.Random(f"{self.seed}/{task}/{number}")
+            files = list(self.files[task])
+            chance.shuffle(files)
+            for file in files:
+                yield from _shuffled(list(load_docbin(file).get_docs(nlp.vocab)), chance)
+            number += 1
+
+
+def _shuffled(docs: List[Doc], chance: random.Random) -> List[Doc]:
+    chance.shuffle(docs)
+    return docs
+
+
+def make_example(nlp: Language, reference: Doc) -> Example:
+    """The reference beside a Doc that the pipeline's own tokenizer makes of the same text, as in production."""
+    if reference.has_unknown_spaces:
+        words = [token.text for token in reference]
+        return Example(Doc(nlp.vocab, words=words, spaces=[bool(token.whitespace_) for token in reference]), reference)
+    return Example(nlp.make_doc(reference.text), reference)
+
+
+def encoded_words() -> Callable[[Example], int]:
+    """`mtl.EncodedWords.v1`, for a batcher's `get_length`: a document's words times how often it is encoded in an update."""
+    return count_encoded_words
+
+
+def count_encoded_words(example: Example) -> int:
+    """Once for categories and entities together, and once for each question."""
+    reference = example.reference
+    plain = bool(reference.cats) or reference.has_annotation("ENT_IOB") or reference.has_annotation("TAG")
+    questions = len(reference.spans["qa"].attrs.get("questions", ())) if "qa" in reference.spans else 0
+    return len(reference) * max(1, int(plain) + questions)
+
+
+def read_examples(nlp: Language, paths: Iterable[Union[str, Path]]) -> Iterator[Example]:
+    """All documents of files and folders, once and in order."""
+    for path in paths:
+        for file in docbin_files(path):
+            for reference in load_docbin(file).get_docs(nlp.vocab):
+                yield make_example(nlp, reference)
