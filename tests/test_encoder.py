@@ -1,0 +1,201 @@
+"""The encoder: windows, alignment, families, prompts, precision, threads."""
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from conftest import FAMILIES, TEXTS, save_tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtl.encoder.component import tokens_of
+from mtl.encoder.loaders import huggingface_loader, load_encoder, save_encoder
+from mtl.encoder.torch_encoder import Encoder, EncoderSettings
+from mtl.encoder.windows import Tokens, most_central, window_of_pairs, window_starts
+from mtl.errors import UserError
+
+NLP = spacy.blank("en")
+
+
+def load(folder, **kwargs) -> Encoder:
+    return Encoder(*huggingface_loader(folder)(), EncoderSettings(device="cpu", **kwargs))
+
+
+def docs_of(texts):
+    return [tokens_of(NLP.make_doc(text)) for text in texts]
+
+
+@given(st.integers(0, 400), st.integers(1, 50), st.integers(0, 60))
+def test_windows_cover_everything_and_are_full(count, size, overlap):
+    starts = window_starts(count, size, overlap)
+    covered = np.zeros(count, dtype=bool)
+    for start in starts:
+        covered[start : start + size] = True
+        assert start + min(size, count) <= count
+    assert covered.all() and (np.diff(starts) > 0).all()
+    if count > size:
+        assert all(a + size - b >= min(overlap, size - 1) for a, b in zip(starts, starts[1:]))
+
+
+@given(st.integers(1, 300), st.integers(2, 40), st.integers(0, 39))
+def test_a_wordpiece_is_read_where_it_is_most_central(count, size, overlap):
+    starts = window_starts(count, size, overlap)
+    best = most_central(count, starts, size)
+    for piece in range(count):
+        margins = [min(piece - s, s + size - 1 - piece) if s <= piece < s + size else -1 for s in starts]
+        assert margins[best[piece]] >= max(margins) - (count <= size), (piece, margins, best[piece])
+
+
+def test_all_pieces_of_a_token_come_from_one_window():
+    starts = window_starts(20, 10, 4)
+    token = np.array([0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, 8, 9, 9])
+    window = window_of_pairs(token, np.arange(20), starts, 10, 20)
+    for each in set(token):
+        assert len(set(window[token == each])) == 1
+
+
+def brute_force_alignment(encoder, doc):
+    """Each token's vector by a slow loop over one unbroken window."""
+    tokenizer = encoder.tokenizer
+    encoding = tokenizer.backend_tokenizer.encode(doc.text, add_special_tokens=False)
+    before, after = encoder.template.ends([])
+    ids = torch.tensor([[*before, *encoding.ids, *after]])
+    with torch.inference_mode():
+        hidden = encoder.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
+    rows = []
+    for start, end in zip(doc.starts, doc.ends):
+        own = [len(before) + i for i, (s, e) in enumerate(encoding.offsets) if s < end and e > start and e > s]
+        rows.append(hidden[own].mean(0) if own else torch.zeros(encoder.width))
+    return torch.stack(rows) if rows else torch.zeros(0, encoder.width)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_every_family_loads_and_aligns(tiny, family, tmp_path):
+    encoder = load(tiny(family))
+    texts = [*TEXTS[:3], "", "  \n ", "👩‍🔧 é́ \u200b ok", "x"]
+    docs = docs_of(texts)
+    found = encoder.encode(docs)
+    assert found.lengths.tolist() == [len(doc.starts) for doc in docs]
+    assert torch.isfinite(found.vectors).all()
+    for doc, start, length in zip(docs, found.starts, found.lengths):
+        expected = brute_force_alignment(encoder, doc)
+        torch.testing.assert_close(found.vectors[start : start + length], expected, atol=1e-5, rtol=1e-4)
+    save_encoder(encoder, tmp_path / "encoder")
+    again = Encoder(*load_encoder(tmp_path / "encoder"), encoder.settings)
+    assert torch.equal(again.encode(docs).vectors, found.vectors)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_prompts_change_the_vectors_and_keep_the_tokens(tiny, family):
+    encoder = load(tiny(family))
+    docs = docs_of(TEXTS[:2])
+    one, two = (encoder.encode(docs, [prompt, prompt]) for prompt in ("What failed?", "Where was it?"))
+    assert one.vectors.shape == encoder.encode(docs).vectors.shape
+    assert not torch.allclose(one.vectors, two.vectors)
+    assert not torch.allclose(one.summaries, two.summaries)
+
+
+def test_a_prompt_is_encoded_as_the_tokenizer_encodes_a_pair(tiny):
+    encoder = load(tiny("bert"))
+    text, prompt = TEXTS[1], "What was replaced?"
+    inputs = encoder.tokenizer(prompt, text, return_tensors="pt")
+    with torch.inference_mode():
+        expected = encoder.model(**inputs).last_hidden_state[0]
+    found = encoder.encode(docs_of([text]), [prompt])
+    torch.testing.assert_close(found.summaries[0], expected[0], atol=1e-5, rtol=1e-4)
+    first = inputs.char_to_token(0, 0, sequence_index=1)
+    last = inputs.char_to_token(0, len("Replaced") - 1, sequence_index=1)
+    torch.testing.assert_close(found.vectors[0], expected[first : last + 1].mean(0), atol=1e-5, rtol=1e-4)
+
+
+def test_real_length_of_families_that_count_positions_from_the_padding_index(tiny):
+    assert load(tiny("bert")).window == 64
+    assert load(tiny("roberta")).window == 64  # of 66 positions
+    assert load(tiny("mpnet")).window == 64
+    assert load(tiny("gpt2")).window == 64
+
+
+def test_long_documents_lose_nothing(tiny):
+    encoder = load(tiny(), window=32, overlap=8)
+    long = " ".join(TEXTS * 40)
+    found = encoder.encode(docs_of([long, "short"]))
+    assert found.aligned.sum() == len(found.aligned)
+    assert (found.vectors.abs().sum(1) > 0).all()
+
+
+def test_the_batch_around_a_document_does_not_change_it(tiny):
+    encoder = load(tiny(), window=32, overlap=8, batch_pieces=256)
+    docs = docs_of([*TEXTS, " ".join(TEXTS * 5), "", "a"])
+    together = encoder.encode(docs)
+    for i, doc in enumerate(docs):
+        alone = encoder.encode([doc])
+        torch.testing.assert_close(together.select([i]).vectors, alone.vectors, atol=1e-5, rtol=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.text(alphabet=st.characters(blacklist_categories=("Cs",)), max_size=60), max_size=4))
+def test_any_text_aligns(tiny_encoders, texts):
+    for encoder in tiny_encoders:
+        docs = docs_of(texts)
+        found = encoder.encode(docs)
+        assert len(found.vectors) == sum(len(doc.starts) for doc in docs) == len(found.aligned)
+        assert torch.isfinite(found.vectors).all()
+
+
+@pytest.fixture(scope="module")
+def tiny_encoders(tiny):
+    return [load(tiny(family), window=24, overlap=6) for family in ("bert", "roberta", "deberta-v2", "gpt2")]
+
+
+def test_bf16_is_close_and_prediction_leaves_the_mode_alone(tiny):
+    docs = docs_of(TEXTS)
+    encoder = load(tiny())
+    exact, rough = encoder.encode(docs).vectors, load(tiny(), precision="bf16").encode(docs).vectors
+    assert rough.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(exact, rough).min() > 0.999
+    assert not encoder.training and not torch.equal(exact, rough)
+
+
+def test_frozen_layers_take_no_gradient(tiny):
+    encoder = load(tiny(), frozen_layers=1)
+    frozen = {name for name, p in encoder.model.named_parameters() if not p.requires_grad}
+    assert any("embeddings" in name for name in frozen) and any("layer.0" in name for name in frozen)
+    assert not any("layer.1" in name for name in frozen)
+
+
+@pytest.mark.parametrize(
+    "settings_, words",
+    [
+        ({"precision": "fp8"}, ["precision", "'bf16'"]),
+        ({"window": 999}, ["window = 999", "64"]),
+        ({"frozen_layers": 9}, ["frozen_layers = 9", "2 layers"]),
+        ({"overlap": -1}, ["overlap"]),
+    ],
+)
+def test_bad_settings_are_named(tiny, settings_, words):
+    with pytest.raises(UserError) as error:
+        load(tiny(), **settings_)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_a_question_longer_than_the_window(tiny):
+    with pytest.raises(UserError, match="too many for window = 64"):
+        load(tiny()).encode(docs_of(TEXTS[:1]), ["why " * 100])
+
+
+def test_a_folder_without_tokenizer_or_without_weights(tiny, tmp_path):
+    folder = save_tiny("bert", tmp_path / "encoder")
+    for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (tmp_path / "encoder" / file).unlink()
+    with pytest.raises(UserError, match="no tokenizer"):
+        huggingface_loader(folder)()
+    with pytest.raises(UserError, match="no such folder"):
+        huggingface_loader(str(tmp_path / "nowhere"))()
+
+
+def test_tokens_of_the_same_text_are_cut_once(tiny):
+    encoder = load(tiny())
+    doc = docs_of(TEXTS[:1])[0]
+    twice = encoder.encode([doc, doc], ["a", "b"])
+    once = encoder.encode([Tokens(doc.text, doc.starts, doc.ends)], ["b"])
+    torch.testing.assert_close(twice.select([1]).vectors, once.vectors, atol=1e-5, rtol=1e-4)
