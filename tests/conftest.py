@@ -15,6 +15,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 
+from mtl.training.optimizer import adamw
+
 ROOT = Path(__file__).parent.parent
 TEXTS = [
     "The No. 2 hydraulic pump failed on climb out of Oslo; crew noted a pressure drop.",
@@ -173,6 +175,13 @@ def make_nlp(encoder: str, heads=("textcat", "ner", "qa"), examples=sample_examp
     }
     nlp.initialize(lambda: examples(nlp))
     return nlp
+
+
+def overfit(nlp, examples=None, steps: int = 120, rate: float = 3e-3):
+    """Train on the examples until they are known; RETURNS the losses of each step."""
+    optimizer = adamw(rate, head_factor=3.0)
+    examples = examples or sample_examples(nlp)
+    return [nlp.update(examples, sgd=optimizer, losses={}) for _ in range(steps)]
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ class Transformer(RobustPipe, TrainablePipe):
         self._batch: Optional[EncoderBatch] = None
         self._batch_docs: List[Doc] = []
         self._losses: Dict[str, float] = {}
+        self._owed_step: Any = None  # the optimizer of a step that waits for the last head
         self._process = os.getpid()
 
     # Linking, spaCy's `ListenedToComponent` protocol
@@ -129,6 +130,11 @@ class Transformer(RobustPipe, TrainablePipe):
     def _stock_listeners(self) -> List[tuple]:
         return [(name, one) for name, many in self.listener_map.items() for one in many if not isinstance(one, EncoderListener)]
 
+    def _last_listener(self) -> Optional[str]:
+        """The last enabled component that reads from this one."""
+        nlp = self._nlp()
+        return next((name for name in reversed(nlp.pipe_names) if name in self.listener_map), None) if nlp else None
+
     # The encoder
 
     @property
@@ -178,6 +184,7 @@ class Transformer(RobustPipe, TrainablePipe):
         if not any(getattr(pipe, "reads_docs", True) for name, pipe in self._pipeline() if name in self.listener_map):
             if self.listener_map:
                 return None
+        self._settle()
         self._enter_process()
         return self.encoder.encode([tokens_of(doc) for doc in docs])
 
@@ -212,9 +219,7 @@ class Transformer(RobustPipe, TrainablePipe):
 
     def release(self, docs: Sequence[Doc], reader: str) -> None:
         """Forget the Docs' vectors if `reader` is the last component that listens."""
-        nlp = self._nlp()
-        last = next((name for name in reversed(nlp.pipe_names) if name in self.listener_map), None) if nlp else None
-        if reader == last:
+        if reader == self._last_listener():
             for doc in docs:
                 self._encodings.pop(doc, None)
             if self._stock_listeners():
@@ -222,6 +227,7 @@ class Transformer(RobustPipe, TrainablePipe):
 
     def encode(self, docs: Sequence[Doc], prompts: Sequence[str]) -> TokenVectors:
         """A second pass: each Doc behind its prompt. RAISES (UserError): a prompt is too long for the window."""
+        self._settle()
         self._enter_process()
         known = {id(doc): doc for doc in docs}
         tokens = {key: tokens_of(doc) for key, doc in known.items()}
@@ -242,6 +248,7 @@ class Transformer(RobustPipe, TrainablePipe):
         validate_examples(examples, "Transformer.update")
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
+        self._settle()
         self.flush()
         self._losses = losses
         self._batch = self._open([eg.predicted for eg in examples], train=True)
@@ -258,6 +265,7 @@ class Transformer(RobustPipe, TrainablePipe):
         docs = [eg.predicted for eg in examples]
         same = len(docs) == len(self._batch_docs) and all(a is b for a, b in zip(docs, self._batch_docs))
         if self._batch is None or not same:
+            self._settle()
             self.flush()
             self._batch = self._open(docs, train=False)
         return self._batch
@@ -269,10 +277,24 @@ class Transformer(RobustPipe, TrainablePipe):
             self._losses[self.name] = self._losses.get(self.name, 0.0) + self._batch.total_loss
         self._batch, self._batch_docs = None, []
 
-    def finish_update(self, sgd: Any) -> None:
-        """Backward, then one step of the encoder and all its mtl heads: whichever of them is called first does it."""
-        self.flush()
-        apply_optimizer(sgd, self.parameters())
+    def finish_update(self, sgd: Any, reader: Optional[str] = None) -> None:
+        """Backward, then one step of the encoder and all its mtl heads together.
+
+        spaCy's training loop calls this after every component's update, `nlp.update(sgd=...)` between them. So before anything
+        was collected it does nothing, and from a head (`reader`) the step waits until the last listener is done; where that
+        one is excluded, or is a stock component that does not call, the step is taken before the weights are next read.
+        """
+        if reader is None and not (self._batch is not None and self._batch.gradients):
+            return
+        self._owed_step = sgd
+        if reader is None or reader == self._last_listener():
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._owed_step is not None:
+            sgd, self._owed_step = self._owed_step, None
+            self.flush()
+            apply_optimizer(sgd, self.parameters())
 
     def parameters(self) -> Parameters:
         """All trainable parameters that are stepped together: name -> (parameter, depth); heads are one deeper than the top."""
@@ -298,6 +320,7 @@ class Transformer(RobustPipe, TrainablePipe):
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
         """Write `cfg` and the Hugging Face folder `encoder`."""
+        self._settle()
         serialize = {
             "cfg": lambda p: srsly.write_json(p, self.cfg),
             "encoder": lambda p: save_encoder(self.encoder, p),

@@ -16,15 +16,14 @@ def is_stock_listener(node: Model) -> bool:
     if node.name != "transformer-listener":
         return False
     from spacy_transformers.layers.listener import TransformerListener
+    from spacy_transformers.pipeline_component import install_extensions
 
+    install_extensions()  # a listener reads `doc._.trf_data` before any Doc was annotated
     return isinstance(node, TransformerListener)
 
 
 def annotate(docs: Sequence[Doc], vectors: TokenVectors) -> None:
     """Set `doc._.trf_data`, where stock listeners look in predictions."""
-    from spacy_transformers.pipeline_component import install_extensions
-
-    install_extensions()
     for doc, data in zip(docs, _transformer_data(vectors)):
         doc._.trf_data = data
 
@@ -58,10 +57,9 @@ def _to_numpy(array: Any) -> Any:
 
 def _transformer_data(vectors: TokenVectors) -> List[Any]:
     """One `TransformerData` a document, in which every token is one wordpiece."""
-    from spacy_transformers.data_classes import TransformerData
+    from spacy_transformers.data_classes import TransformerData, WordpieceBatch
     from thinc.types import Ragged
     from transformers.file_utils import ModelOutput
-    from spacy_transformers.data_classes import WordpieceBatch
 
     ops = get_current_ops()
     array = vectors.vectors.detach().cpu().numpy()

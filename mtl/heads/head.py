@@ -20,7 +20,7 @@ from mtl.encoder.component import Transformer
 from mtl.encoder.listener import find_transformer
 from mtl.errors import UserError
 from mtl.pipe import RobustPipe
-from mtl.torch_model import apply_optimizer, get_module, set_module, state
+from mtl.torch_model import get_module, set_module, state
 
 Rows = List[Tuple[int, Example]]  # place in the batch, example
 
@@ -172,8 +172,8 @@ class Head(RobustPipe, TrainablePipe):
         return losses
 
     def finish_update(self, sgd: Any) -> None:
-        """One step of the encoder and all its heads, by whichever component is called first; see `Transformer`."""
-        self.transformer.finish_update(sgd)
+        """One step of the encoder and all its heads; see `Transformer.finish_update`."""
+        self.transformer.finish_update(sgd, self.name)
 
     def get_loss(self, examples: Any, scores: Any) -> Any:
         raise NotImplementedError(f"{self.name}: the loss is computed in `update`, from vectors that only it has")

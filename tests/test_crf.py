@@ -1,0 +1,138 @@
+"""The CRF against enumeration of all tag sequences."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtl.heads.ner.crf import (
+    Packing,
+    bio_constraints,
+    bio_tags,
+    crf_loss,
+    span_probabilities,
+    spans_of,
+    viterbi,
+)
+
+LABELS = 2
+TAGS = 1 + 2 * LABELS
+FOLLOW, BEGIN = bio_constraints(LABELS)
+
+
+def random_case(seed, lengths):
+    chance = np.random.default_rng(seed)
+    emissions = chance.normal(size=(sum(lengths), TAGS)) * 2
+    transitions = np.where(FOLLOW, chance.normal(size=(TAGS, TAGS)), -np.inf)
+    start = np.where(BEGIN, chance.normal(size=TAGS), -np.inf)
+    return emissions, transitions, start, np.array(lengths)
+
+
+def enumerate_paths(emissions, transitions, start):
+    """All tag sequences of one short sequence with their scores."""
+    paths = list(product(range(TAGS), repeat=len(emissions)))
+    scores = []
+    for path in paths:
+        score = start[path[0]] + sum(emissions[t, tag] for t, tag in enumerate(path))
+        scores.append(score + sum(transitions[a, b] for a, b in zip(path, path[1:])))
+    return np.array(paths), np.array(scores)
+
+
+def split(array, lengths):
+    return np.split(array, np.cumsum(lengths)[:-1])
+
+
+LENGTHS = st.lists(st.integers(1, 4), min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), LENGTHS)
+def test_viterbi_is_the_best_of_all_sequences_and_valid(seed, lengths):
+    emissions, transitions, start, sizes = random_case(seed, lengths)
+    tags = viterbi(emissions, transitions, start, sizes)
+    for own, best in zip(split(emissions, sizes), split(tags, sizes)):
+        paths, scores = enumerate_paths(own, transitions, start)
+        assert tuple(paths[scores.argmax()]) == tuple(best)
+        assert BEGIN[best[0]] and all(FOLLOW[a, b] for a, b in zip(best, best[1:]))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), LENGTHS)
+def test_loss_and_gradient_equal_enumeration(seed, lengths):
+    emissions, transitions, start, sizes = random_case(seed, lengths)
+    chance = np.random.default_rng(seed)
+    allowed = np.ones((len(emissions), TAGS), dtype=bool)
+    gold = viterbi(chance.normal(size=emissions.shape), np.where(FOLLOW, 0.0, -np.inf), np.where(BEGIN, 0.0, -np.inf), sizes)  # a valid sequence
+    known = chance.random(len(emissions)) < 0.6
+    allowed[known] = np.eye(TAGS, dtype=bool)[gold[known]]
+    tensors = [torch.tensor(array, requires_grad=True) for array in (emissions, transitions, start)]
+    crf_loss(*tensors, allowed, sizes).backward()
+    twins = [torch.tensor(array, requires_grad=True) for array in (emissions, transitions, start)]
+    total = 0.0
+    for own, permitted in zip(twins[0].split(sizes.tolist()), split(allowed, sizes)):
+        paths, _ = enumerate_paths(own.detach().numpy(), transitions, start)
+        rows = torch.tensor(paths)
+        scores = twins[2][rows[:, 0]] + own[torch.arange(len(own)), rows].sum(1) + twins[1][rows[:, :-1], rows[:, 1:]].sum(1)
+        fits = torch.tensor([all(permitted[t, tag] for t, tag in enumerate(path)) for path in paths])
+        total = total + torch.logsumexp(scores, 0) - torch.logsumexp(scores[fits & scores.isfinite()], 0)
+    expected = total / len(emissions)
+    assert crf_loss(*[t.detach() for t in tensors], allowed, sizes).item() == pytest.approx(expected.item(), abs=1e-9)
+    expected.backward()
+    for mine, theirs in zip(tensors, twins):
+        torch.testing.assert_close(mine.grad, torch.nan_to_num(theirs.grad), atol=1e-8, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10_000), LENGTHS)
+def test_span_probabilities_equal_enumeration(seed, lengths):
+    emissions, transitions, start, sizes = random_case(seed, lengths)
+    tags = viterbi(emissions, transitions, start, sizes)
+    spans = spans_of(tags, sizes)
+    found = span_probabilities(emissions, transitions, start, sizes, spans)
+    offsets = np.cumsum(sizes) - sizes
+    for first, after, label, probability in zip(*spans, found):
+        sequence = int(np.searchsorted(offsets, first, side="right") - 1)
+        low, size = offsets[sequence], sizes[sequence]
+        paths, scores = enumerate_paths(emissions[low : low + size], transitions, start)
+        weights = np.exp(scores - scores.max())
+        s, e, begin = first - low, after - low, 1 + 2 * label
+        same = (paths[:, s] == begin) & (paths[:, s + 1 : e] == begin + 1).all(1)
+        if e < size:
+            same &= paths[:, e] != begin + 1
+        assert probability == pytest.approx(weights[same].sum() / weights.sum(), abs=1e-9)
+
+
+def test_nothing_annotated_teaches_nothing():
+    emissions, transitions, start, sizes = random_case(0, [3, 2])
+    tensors = [torch.tensor(array, requires_grad=True) for array in (emissions, transitions, start)]
+    loss = crf_loss(*tensors, np.ones((5, TAGS), dtype=bool), sizes)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-12)
+    assert all(tensor.grad.abs().max() < 1e-12 for tensor in tensors)
+
+
+def test_extreme_scores_stay_finite():
+    emissions, transitions, start, sizes = random_case(1, [50, 3])
+    tensors = [torch.tensor(array, requires_grad=True) for array in (emissions * 100, transitions, start)]
+    allowed = np.zeros((53, TAGS), dtype=bool)
+    allowed[:, 0] = True
+    loss = crf_loss(*tensors, allowed, sizes)
+    loss.backward()
+    assert torch.isfinite(loss) and all(torch.isfinite(t.grad).all() for t in tensors)
+
+
+def test_packing_visits_every_step_once_in_time_order():
+    sizes = np.array([2, 5, 1, 5])
+    packing = Packing.of(sizes)
+    assert sorted(packing.rows) == list(range(13))
+    assert np.diff(packing.offsets).tolist() == [4, 3, 2, 2, 2]
+    assert (packing.rows[packing.previous] == packing.rows[packing.offsets[1] :] - 1).all()
+
+
+def test_tags_and_spans():
+    assert bio_tags(["X", "Y"]) == ["O", "B-X", "I-X", "B-Y", "I-Y"]
+    starts, ends, labels = spans_of(np.array([1, 2, 1, 0, 3, 4, 3]), np.array([3, 4]))
+    assert list(zip(starts, ends, labels)) == [(0, 2, 0), (2, 3, 0), (4, 6, 1), (6, 7, 1)]

@@ -1,0 +1,146 @@
+"""Decoding, metrics, and the QA component."""
+
+import numpy as np
+import pytest
+import spacy
+from conftest import gold_doc, make_nlp, overfit, sample_examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from mtl.errors import UserError
+from mtl.heads.qa.metrics import ALWAYS, best_threshold, exact_match, normalize, score_answers, token_f1
+from mtl.heads.qa.module import best_spans
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 10_000), st.integers(0, 12), st.integers(1, 15), st.integers(1, 6))
+def test_best_spans_equal_enumeration(seed, tokens, longest, count):
+    chance = np.random.default_rng(seed)
+    start, end = chance.normal(size=(2, tokens))
+    found = best_spans(start, end, longest, count)
+    every = sorted(((start[s] + end[e], s, e + 1) for s in range(tokens) for e in range(s, min(s + longest, tokens))), reverse=True)
+    assert [span[1:] for span in found] == [span[1:] for span in every[:count]]
+    assert [span[0] for span in found] == pytest.approx([span[0] for span in every[:count]])
+
+
+def test_metrics_are_those_of_squad():
+    assert normalize("The  Cat, an a.") == "cat"
+    assert exact_match("the cat", ["Cat."]) == 1.0
+    assert token_f1("the big cat", ["cat sat"]) == pytest.approx(0.5)
+    assert token_f1("", []) == 1.0 and token_f1("x", []) == 0.0 and token_f1("", ["x"]) == 0.0
+    assert token_f1("a b", ["x", "b c"]) == pytest.approx(2 / 3)  # "a" is an article
+    scores = score_answers({"1": "cat", "2": ""}, {"1": ["cat"], "2": [], "3": ["dog"]})
+    assert scores["qa_em"] == pytest.approx(2 / 3) and scores["qa_em_unanswerable"] == 1.0 and scores["qa_f1_answered"] == 0.5
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5).map(float), st.sampled_from([0.0, 0.5, 1.0]), st.booleans()), max_size=12))
+def test_the_threshold_is_the_best_there_is(rows):
+    rows = [(margin, f1 if answerable else 0.0, answerable) for margin, f1, answerable in rows]
+    threshold, best = best_threshold(rows)
+
+    def mean(limit):
+        return sum(f1 if margin > limit else float(not answerable) for margin, f1, answerable in rows) / len(rows)
+
+    if rows and not all(row[2] for row in rows):
+        assert best == pytest.approx(mean(threshold))
+        assert best >= max(mean(limit) for limit in [-99, 99, *(m + d for m, _, _ in rows for d in (-0.5, 0, 0.5))]) - 1e-9
+    elif rows:
+        assert threshold == ALWAYS
+
+
+@pytest.fixture(scope="module")
+def trained(tiny):
+    nlp = make_nlp(tiny(), qa={"max_answer_tokens": 8, "n_best": 3})
+    overfit(nlp)
+    nlp.evaluate(sample_examples(nlp))  # tunes the threshold
+    return nlp
+
+
+def test_it_overfits_and_knows_when_there_is_no_answer(trained):
+    scores = trained.evaluate(sample_examples(trained))
+    assert scores["qa_f1"] > 0.9
+    assert trained("The pump failed in Oslo.")._.ask("What failed?").text == "The pump"
+    silent = trained("The pump failed in Oslo.")._.ask("Who called?")
+    assert silent.text == "" and silent.span is None and silent.no_answer_score > 0
+
+
+def test_questions_go_through_the_pipe(trained):
+    docs = [trained.make_doc("The valve leaked."), trained.make_doc("The wire chafed in the bay."), trained.make_doc("")]
+    docs[1]._.questions = {"a": "What chafed?", "b": "Where was it?"}
+    docs[2]._.questions = ["What failed?"]
+    first, second, third = trained.pipe(docs)
+    assert first._.answers == {} and "answers" not in first.spans
+    assert {id: answer.text for id, answer in second._.answers.items()} == {"a": "The wire", "b": "the bay"}
+    assert second._.answers["a"].question == "What chafed?" and 0 < second._.answers["a"].score <= 1
+    assert third._.answers["q1"].text == ""
+    restored = Doc(trained.vocab).from_bytes(second.to_bytes())
+    assert restored._.answers["b"].text == "the bay"
+
+
+def test_n_best_are_in_order_and_probabilities(trained):
+    answers = trained("The wire chafed in the bay.")._.ask("What chafed?", n=3)
+    assert len(answers) == 3 and answers[0].text == "The wire"
+    scores = [answer.score for answer in answers]
+    assert scores == sorted(scores, reverse=True) and sum(scores) + answers[0].no_answer_score <= 1 + 1e-6
+
+
+def test_one_pass_a_document_and_one_a_question(trained):
+    encoder = trained.get_pipe("transformer").encoder
+    before = encoder.passes
+    trained("The valve leaked.")
+    assert encoder.passes == before + 1
+    doc = trained.make_doc("The valve leaked.")
+    doc._.questions = ["What leaked?", "Where?"]
+    trained(doc)
+    assert encoder.passes == before + 4
+
+
+def test_the_threshold_is_kept_and_not_tuned_once_loaded(trained, tmp_path):
+    trained.to_disk(tmp_path)
+    again = spacy.load(tmp_path)
+    threshold = again.get_pipe("qa").cfg["threshold"]
+    assert threshold == trained.get_pipe("qa").cfg["threshold"]
+    again.evaluate([Example(again.make_doc("Nothing."), gold_doc(again, "Nothing.", qas={"Who?": None}))])
+    assert again.get_pipe("qa").cfg["threshold"] == threshold
+
+
+@pytest.mark.parametrize("questions", ["What?", [""], [3], {"a": ""}])
+def test_bad_questions(trained, questions):
+    doc = trained.make_doc("The valve leaked.")
+    doc._.questions = questions
+    with pytest.raises(UserError, match="list of questions"):
+        trained(doc)
+    with pytest.raises(UserError, match="not empty"):
+        trained("The valve leaked.")._.ask(" ")
+
+
+def test_a_doc_of_another_pipeline(trained):
+    with pytest.raises(UserError, match="no pipeline with an 'mtl_qa'"):
+        spacy.blank("en")("The valve leaked.")._.ask("What leaked?")
+
+
+def test_answers_in_long_documents_cross_windows(tiny):
+    nlp = make_nlp(tiny(), model={"window": 32, "overlap": 8})
+    filler = "Nothing was found. " * 30
+    doc = nlp(filler + "The pump failed in Oslo. " + filler)
+    best = nlp.get_pipe("qa").ask(doc, "What failed?", n=5)
+    assert all(answer.span is None or len(answer.span) <= 30 for answer in best)
+
+
+def test_scores_of_windows_compare(tiny):
+    """All windows share one softmax: probabilities over the whole document sum to at most 1."""
+    nlp = make_nlp(tiny(), model={"window": 32, "overlap": 8})
+    nlp.get_pipe("qa").cfg["threshold"] = ALWAYS
+    doc = nlp("The pump failed in Oslo. " * 12)
+    answers = doc._.ask("What failed?", n=500)
+    assert sum(answer.score for answer in answers) + answers[0].no_answer_score <= 1 + 1e-5
+
+
+def test_gold_answers_train_through_long_documents(tiny):
+    nlp = make_nlp(tiny(), model={"window": 32, "overlap": 8})
+    text = "Nothing was found. " * 20 + "The pump failed in Oslo."
+    example = Example(nlp.make_doc(text), gold_doc(nlp, text, qas={"What failed?": "The pump"}))
+    losses = overfit(nlp, [example], steps=30)
+    assert losses[-1]["qa"] < losses[0]["qa"] / 2

@@ -1,0 +1,209 @@
+"""Collect, balance, one backward: what reaches the encoder."""
+
+from itertools import permutations
+
+import pytest
+import spacy
+import torch
+from conftest import HEADS, gold_doc, make_nlp, overfit, sample_examples
+from spacy.training import Example
+
+from mtl.balance.static import StaticBalance
+from mtl.errors import UserError
+from mtl.training.optimizer import adamw
+
+FLAT = {"@misc": "mtl.StaticBalance.v1", "normalize": False}
+
+
+def trunk_gradient(nlp, batches):
+    """The encoder's gradient after an update a batch, without a step."""
+    for batch in batches:
+        nlp.update(batch, sgd=False)
+    transformer = nlp.get_pipe("transformer")
+    transformer.flush()
+    gradient = {n: p.grad.clone() for n, p in transformer.encoder.model.named_parameters() if p.grad is not None}
+    for entry in transformer.parameters().values():
+        entry[0].grad = None
+    return gradient
+
+
+def assert_same(one, two):
+    assert one.keys() == two.keys() and one
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=1e-6, rtol=1e-4)
+
+
+def test_the_order_of_heads_changes_nothing(tiny):
+    weights = {}
+    gradients = []
+    for order in permutations(HEADS):
+        nlp = make_nlp(tiny(), heads=order, balance=FLAT)
+        for head in order:
+            weights.setdefault(head, nlp.get_pipe(head).to_bytes())
+            nlp.get_pipe(head).from_bytes(weights[head])
+        gradients.append(trunk_gradient(nlp, [sample_examples(nlp)]))
+    for other in gradients[1:]:
+        assert_same(gradients[0], other)
+
+
+def test_mixed_and_separate_batches_give_the_same(tiny):
+    nlp = make_nlp(tiny(), balance=FLAT)
+    texts = [("The pump failed in Oslo.", {"cats": {"A": 1.0, "B": 0.0}}), ("The valve leaked.", {"cats": {"A": 0.0, "B": 1.0}}),
+             ("Crew flew to Oslo.", {"ents": [(13, 17, "LOC")]}), ("A pump.", {"ents": [(2, 6, "PART")]}),
+             ("The wire chafed in the bay.", {"qas": {"What chafed?": "The wire", "Who?": None}})]  # fmt: skip
+    examples = [Example(nlp.make_doc(text), gold_doc(nlp, text, **gold)) for text, gold in texts]
+    mixed = trunk_gradient(nlp, [examples])
+    separate = trunk_gradient(nlp, [examples[:2], examples[2:4], examples[4:]])
+    assert_same(mixed, separate)
+
+
+@pytest.mark.parametrize("present, absent", [("textcat", "ner"), ("ner", "qa"), ("qa", "textcat")])
+def test_a_head_without_gold_loses_no_gradient(tiny, present, absent):
+    """Stock spacy-transformers gives the encoder nothing when the last listener has no gold."""
+    gold = {"textcat": {"cats": {"A": 1.0, "B": 0.0}}, "ner": {"ents": [(4, 8, "PART")]}, "qa": {"qas": {"What?": "The pump"}}}
+    nlp = make_nlp(tiny(), heads=(present, absent), balance=FLAT)
+    text = "The pump failed."
+    gradient = trunk_gradient(nlp, [[Example(nlp.make_doc(text), gold_doc(nlp, text, **gold[present]))]])
+    assert sum(g.abs().sum() for g in gradient.values()) > 0
+
+
+def test_one_backward_in_finish_update_and_one_pass_a_document(nlp, monkeypatch):
+    transformer = nlp.get_pipe("transformer")
+    calls = []
+    real = torch.autograd.backward
+    monkeypatch.setattr(torch.autograd, "backward", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    text = "The pump failed in Oslo."
+    gold = gold_doc(nlp, text, {"A": 1.0, "B": 0.0}, [(4, 8, "PART")], {"What?": "The pump", "Who?": None})
+    before = transformer.encoder.passes
+    nlp.update([Example(nlp.make_doc(text), gold)], sgd=adamw())
+    assert transformer.encoder.passes == before + 3  # the text once for textcat and ner, and once a question
+    heads = 3  # each head's own loss.backward(), which stops at the encoder's output
+    assert len(calls) == heads + 1
+
+
+@pytest.mark.parametrize("exclude", [[], ["qa"], ["ner", "qa"], ["transformer", "qa"]])
+def test_nlp_update_and_the_training_loop_take_the_same_steps(tiny, exclude):
+    """Stock spaCy applies the encoder's gradient one call late under `nlp.update(sgd=...)`."""
+    by_call, by_loop = make_nlp(tiny()), make_nlp(tiny())
+    by_loop.from_bytes(by_call.to_bytes())
+    first, second = adamw(1e-2), adamw(1e-2)
+    for _ in range(2):
+        by_call.update(sample_examples(by_call), sgd=first, exclude=exclude)
+        by_loop.update(sample_examples(by_loop), sgd=False, exclude=exclude)
+        for name, pipe in by_loop.pipeline:
+            if name not in exclude:
+                pipe.finish_update(second)
+    assert by_call("The pump failed.").cats == by_loop("The pump failed.").cats
+    assert by_call.to_bytes() == by_loop.to_bytes()
+
+
+def test_weights_act_at_the_encoder(tiny):
+    def gradient(weight):
+        balance = {**FLAT, "weights": {"ner": weight, "textcat": 0.0, "qa": 0.0}}
+        nlp = make_nlp(tiny(), balance=balance)
+        return trunk_gradient(nlp, [sample_examples(nlp)])
+
+    one, three = gradient(1.0), gradient(3.0)
+    for name in one:
+        torch.testing.assert_close(three[name], 3 * one[name], atol=1e-6, rtol=1e-3)
+
+
+def test_static_balance_divides_by_the_loss_at_the_start():
+    balance = StaticBalance({"b": 2.0}, normalize=True)
+    gradients = {"a": torch.ones(1), "b": torch.ones(1)}
+    assert balance(gradients, {"a": 4.0, "b": 0.5}) == {"a": 0.25, "b": 4.0}
+    assert balance({"a": torch.ones(1)}, {"a": 2.0}) == {"a": pytest.approx(1 / 3)}  # the mean of the first losses
+    with pytest.raises(UserError, match=r"balance\.weights\.x"):
+        StaticBalance({"x": -1.0}, normalize=True)
+
+
+def test_statistics_hold_norms_weights_and_cosines(nlp):
+    nlp.update(sample_examples(nlp), sgd=adamw())
+    found = nlp.get_pipe("transformer").statistics
+    assert set(found) == {f"{kind}/{task}" for kind in ("norm", "weight") for task in HEADS} | {
+        "cosine/ner/qa", "cosine/ner/textcat", "cosine/qa/textcat",
+    }  # fmt: skip
+    assert found["cosine/ner/qa"] == 0.0  # they read different encodings
+    assert found["cosine/ner/textcat"] != 0.0
+
+
+def test_accumulated_gradients_are_the_sum(tiny):
+    nlp = make_nlp(tiny(), balance=FLAT)
+    examples = sample_examples(nlp)
+    both = trunk_gradient(nlp, [examples[:4], examples[4:]])
+    first, second = trunk_gradient(nlp, [examples[:4]]), trunk_gradient(nlp, [examples[4:]])
+    for name in both:
+        torch.testing.assert_close(both[name], first[name] + second[name], atol=1e-6, rtol=1e-4)
+
+
+def test_a_frozen_encoder_stays_and_its_heads_learn(tiny):
+    nlp = make_nlp(tiny())
+    transformer = nlp.get_pipe("transformer")
+    before = {n: p.clone() for n, p in transformer.encoder.model.named_parameters()}
+    optimizer, losses = adamw(1e-2), []
+    for _ in range(20):
+        losses.append(nlp.update(sample_examples(nlp), sgd=optimizer, losses={}, exclude=["transformer"]))
+    assert losses[-1]["textcat"] < losses[0]["textcat"] and losses[-1]["ner"] < losses[0]["ner"]
+    assert all(torch.equal(before[n], p) for n, p in transformer.encoder.model.named_parameters())
+
+
+def test_a_frozen_head_keeps_its_weights_while_the_others_learn(nlp):
+    before = nlp.get_pipe("ner").to_bytes()
+    nlp.update(sample_examples(nlp), sgd=adamw(1e-2), exclude=["ner"])
+    assert nlp.get_pipe("ner").to_bytes() == before
+
+
+def test_a_plain_thinc_optimizer_trains_too(nlp):
+    optimizer = nlp.create_optimizer()
+    assert not hasattr(optimizer, "step_parameters")
+    losses = [nlp.update(sample_examples(nlp), sgd=optimizer, losses={}) for _ in range(25)]
+    assert losses[-1]["textcat"] < losses[0]["textcat"] and losses[-1]["ner"] < losses[0]["ner"]
+
+
+def test_stock_listeners_learn_beside_our_heads(tiny):
+    """spaCy's own tagger attaches to our encoder, and its gradient arrives."""
+    config = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": {
+        "@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0, "pooling": {"@layers": "reduce_mean.v1"}}}}  # fmt: skip
+    nlp = make_nlp(tiny(), heads=("textcat",), balance=FLAT)
+    nlp.add_pipe("tagger", config=config)
+
+    def examples():
+        found = []
+        for text, tags in (("The pump failed", ["D", "N", "V"]), ("A valve leaked", ["D", "N", "V"])):
+            reference = nlp.make_doc(text)
+            for token, tag in zip(reference, tags):
+                token.tag_ = tag
+            reference.cats = {"A": float(text[0] == "A"), "B": float(text[0] != "A")}
+            found.append(Example(nlp.make_doc(text), reference))
+        return found
+
+    nlp.initialize(examples)
+    tags_only = examples()
+    for example in tags_only:
+        example.reference.cats = {}
+    assert sum(g.abs().sum() for g in trunk_gradient(nlp, [tags_only]).values()) > 0
+    optimizer = adamw(3e-3)
+    for _ in range(60):
+        nlp.update(examples(), sgd=optimizer)
+    docs = list(nlp.pipe(["The pump failed", "", "A valve leaked"]))
+    assert [token.tag_ for token in docs[0]] == ["D", "N", "V"] and docs[2].cats["A"] > 0.5
+    assert docs[0]._.trf_data is None  # dropped when the last listener is done
+
+
+def test_without_a_transformer_or_weights_the_message_says_so(tiny):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("mtl_textcat")
+    with pytest.raises(UserError, match="connected with no transformer"):
+        nlp.initialize(lambda: sample_examples(nlp))
+    nlp = spacy.blank("en")
+    nlp.add_pipe("mtl_transformer", name="transformer")
+    with pytest.raises(UserError, match="encoder_loader"):
+        nlp.initialize(lambda: sample_examples(nlp))
+    with pytest.raises(UserError, match="no weights yet"):
+        nlp("text")
+
+
+def test_training_after_a_failed_step_starts_clean(nlp):
+    """An exception between update and finish_update leaves no half gradient behind that crashes the next step."""
+    nlp.get_pipe("transformer").update(sample_examples(nlp))
+    overfit(nlp, steps=2)
