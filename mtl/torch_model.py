@@ -86,6 +86,7 @@ def apply_optimizer(optimizer: Any, parameters: Parameters) -> None:
     else:
         for name, (parameter, _) in live.items():
             weights = parameter.detach().cpu().numpy()
+            assert parameter.grad is not None
             gradient = parameter.grad.detach().cpu().numpy()
             flat, _ = optimizer((id(parameter), name), weights.reshape(-1), gradient.reshape(-1))
             with torch.no_grad():

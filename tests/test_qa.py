@@ -20,7 +20,9 @@ def test_best_spans_equal_enumeration(seed, tokens, longest, count):
     chance = np.random.default_rng(seed)
     start, end = chance.normal(size=(2, tokens))
     found = best_spans(start, end, longest, count)
-    every = sorted(((start[s] + end[e], s, e + 1) for s in range(tokens) for e in range(s, min(s + longest, tokens))), reverse=True)
+    every = sorted(
+        ((start[s] + end[e], s, e + 1) for s in range(tokens) for e in range(s, min(s + longest, tokens))), reverse=True
+    )
     assert [span[1:] for span in found] == [span[1:] for span in every[:count]]
     assert [span[0] for span in found] == pytest.approx([span[0] for span in every[:count]])
 

@@ -33,7 +33,7 @@ from mtl.encoder.sources import load_tokenizer, resolve_encoder
 from mtl.heads.qa.metrics import score_answers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from environment import environment  # noqa: E402
+from environment import environment
 
 NLP = spacy.blank("en")
 LEARN_RATE, WARMUP, BATCH, DECAY = 1e-4, 0.1, 16, 0.01
@@ -43,7 +43,10 @@ Batch = Tuple[List[Dict], Callable]
 def fit(model, features: List[Dict], passes: int, collate: Callable, name: str, seed: int) -> None:
     """Plain AdamW with linear warm-up and decay, as the Hugging Face example scripts do it."""
     no_decay = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": DECAY}, {"params": no_decay, "weight_decay": 0.0}]
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": DECAY},
+        {"params": no_decay, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=LEARN_RATE, fused=True)
     steps = passes * math.ceil(len(features) / BATCH)
     schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP * steps), steps)
@@ -195,7 +198,7 @@ def qa(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int) -
     best: Dict[str, Tuple[float, str]] = {}
     for i, output in logits(model, rows):
         row = rows[i]
-        score, start, end = _best_span(output["start_logits"], output["end_logits"], torch.tensor(row["inside"] ), 400)
+        score, start, end = _best_span(output["start_logits"], output["end_logits"], torch.tensor(row["inside"]), 400)
         text = dev[row["doc"]].text[row["offsets"][start][0] : row["offsets"][end][1]]
         best[row["id"]] = max(best.get(row["id"], (-math.inf, "")), (score, text))
     golds = {id: answers for doc in dev for id, answers in doc.spans["qa"].attrs["answers"].items()}
@@ -212,7 +215,7 @@ def _ends(offsets: List[Tuple[int, int]], inside: List[bool], gold) -> Tuple[int
 
 
 def _best_span(start: torch.Tensor, end: torch.Tensor, inside: torch.Tensor, longest: int) -> Tuple[float, int, int]:
-    size = min(int(inside.sum()), int(len(start[: len(inside)])))
+    size = min(int(inside.sum()), len(start[: len(inside)]))
     start = start[: len(inside)].masked_fill(~inside, -1e4)
     end = end[: len(inside)].masked_fill(~inside, -1e4)
     scores = (start[:, None] + end[None, :]).triu().tril(longest - 1)

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from mtl.adapt.masking import MaskedBatch, MaskSettings, mask_words
 from mtl.adapt.mlm import head_parameters, load_mlm, masked_loss, mean_loss
 from mtl.adapt.text import pack_blocks, read_documents, split_documents
-from mtl.encoder.limits import native_bf16, pick_device, real_length
+from mtl.encoder.limits import faster_in_bf16, pick_device, real_length
 from mtl.encoder.sources import load_tokenizer
 from mtl.errors import UserError, check_choice, check_range
 
@@ -45,7 +45,7 @@ class AdaptSettings:
     weight_decay: float = 0.01
     rate: float = 0.15
     held_out: float = 0.05
-    precision: str = "auto"  # "fp32", "bf16"; auto: bf16 where the processor has it
+    precision: str = "auto"  # "fp32", "bf16"; auto: bf16 where it measures faster
     device: str = "auto"
     seed: int = 0
     eval_blocks: int = 200
@@ -72,7 +72,9 @@ class Adaptation:
         self.settings, self.echo = settings, echo
         self.tokenizer: PreTrainedTokenizerFast = load_tokenizer(encoder)
         if self.tokenizer.mask_token_id is None:
-            raise UserError(f"encoder {encoder!r}: its tokenizer has no mask token; masked-LM training needs an encoder of the BERT kind")
+            raise UserError(
+                f"encoder {encoder!r}: its tokenizer has no mask token; masked-LM training needs an encoder of the BERT kind"
+            )
         torch.manual_seed(settings.seed)  # the head that a checkpoint lacks starts at random
         self.model, self.missing = load_mlm(encoder)
         longest = real_length(self.model.base_model, self.model.config)
@@ -80,7 +82,7 @@ class Adaptation:
             raise UserError(f"length = {settings.length} is more than the encoder's {longest} wordpieces")
         self.device = pick_device(settings.device)
         self.model.to(self.device)
-        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and native_bf16(self.device))
+        self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and faster_in_bf16(self.device))
         self.masks = MaskSettings(self.tokenizer.mask_token_id, len(self.tokenizer), rate=settings.rate)
 
     def autocast(self):
@@ -201,8 +203,8 @@ class Adaptation:
         return [self._mask(blocks[group.tolist()], masks, generator) for group in groups]
 
     def _mask(self, rows: Dict[str, np.ndarray], masks: MaskSettings, generator: torch.Generator) -> Batch:
-        pieces = torch.from_numpy(np.stack(rows["pieces"])).long()
-        words = torch.from_numpy(np.stack(rows["words"])).long()
+        pieces = torch.from_numpy(np.stack(list(rows["pieces"]))).long()
+        words = torch.from_numpy(np.stack(list(rows["words"]))).long()
         batch = mask_words(pieces, words, masks, generator)
         attention = torch.ones_like(pieces)
         if self.tokenizer.pad_token_id is not None:

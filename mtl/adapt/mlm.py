@@ -22,7 +22,9 @@ def load_mlm(name: str) -> Tuple[PreTrainedModel, List[str]]:
         model, info = load_pretrained(AutoModelForMaskedLM, name, config=config)
     except ValueError as error:
         if "Unrecognized configuration class" in str(error):
-            raise UserError(f"encoder {name!r}: {config.model_type} has no masked-LM form; use an encoder of the BERT kind") from None
+            raise UserError(
+                f"encoder {name!r}: {config.model_type} has no masked-LM form; use an encoder of the BERT kind"
+            ) from None
         raise
     base = model.base_model_prefix + "."
     missing = [key for key in info["missing_keys"] if not key.startswith(base)]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
-from datasets import Dataset, Features, Sequence as DatasetSequence, Value, disable_progress_bars
+from datasets import Dataset, Features, Value, disable_progress_bars
+from datasets import Sequence as DatasetSequence
 from transformers import PreTrainedTokenizerFast
 
 from mtl.data.records import numbered_lines

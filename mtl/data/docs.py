@@ -3,7 +3,7 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union
 
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
@@ -45,7 +45,7 @@ def guess_format(path: Union[str, Path]) -> str:
         return "jsonl" if first.rstrip().endswith("}") and '"data"' not in first[:40] else "squad"
     if first.count("|") >= 2 and first.split("|")[1] in ("t", "a"):
         return "pubtator"
-    if first.startswith("-DOCSTART-") or len(first.split()) >= 2 and first.split()[-1][:2] in {"O", "B-", "I-", "S-", "U-"}:
+    if first.startswith("-DOCSTART-") or (len(first.split()) >= 2 and first.split()[-1][:2] in {"O", "B-", "I-", "S-", "U-"}):
         return "conll"
     raise UserError(f"{path}: the format is not recognised; name it with --format ({', '.join(READERS)})")
 
@@ -66,6 +66,14 @@ def record_to_doc(record: Record, nlp: Language, report: Report) -> Doc:
     return doc
 
 
+def widened_span(doc: Doc, start: int, end: int, **kwargs: Any) -> Span:
+    """The characters' span, widened to whole tokens. RAISES (ValueError): there are no such characters."""
+    span = doc.char_span(start, end, alignment_mode="expand", **kwargs)
+    if span is None:
+        raise ValueError(f"no token at characters {start}:{end} of {len(doc.text)}")
+    return span
+
+
 def _set_entities(doc: Doc, record: Record, entities: List[Entity], report: Report) -> None:
     spans: List[Span] = []
     missing: List[Span] = []
@@ -78,7 +86,7 @@ def _set_entities(doc: Doc, record: Record, entities: List[Entity], report: Repo
             )
         span = doc.char_span(entity.start, entity.end, label=entity.label)
         if span is None:
-            outer = doc.char_span(entity.start, entity.end, alignment_mode="expand")
+            outer = widened_span(doc, entity.start, entity.end)
             mention = doc.text[entity.start : entity.end]
             report.note(
                 "entities off token boundaries, tokens left unannotated",
@@ -113,7 +121,7 @@ def _set_questions(doc: Doc, record: Record, questions: List[Question], report: 
         answers[question.id] = [doc.text[start:end] for start, end in found]
         report.count("questions" if found else "questions without an answer")
         for start, end in found:
-            span = doc.char_span(start, end, label="answer", span_id=question.id, alignment_mode="expand")
+            span = widened_span(doc, start, end, label="answer", span_id=question.id)
             if (span.start_char, span.end_char) != (start, end):
                 report.count("answers widened to whole tokens")
             spans.append(span)

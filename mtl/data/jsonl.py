@@ -6,7 +6,8 @@
     {"text": "...", "qas": [{"id": "q1", "question": "...", "answers": [{"text": "...", "answer_start": 4}]}]}
 
 An absent key or null means not annotated; an empty list of entities means annotated, none there; an empty list of answers
-means the text does not answer the question. `"labels": ["a", "b"]` marks several categories that hold.
+means the text does not answer the question. `"labels": ["a", "b"]` marks several categories that hold; the others do not,
+while a category that "cats" leaves out is not annotated.
 """
 
 import json
@@ -21,8 +22,6 @@ def read_jsonl(path: str, report: Report) -> Iterator[Record]:
 
     RAISES (UserError): a line that is no JSON object, has no text, or whose annotation has the wrong shape.
     """
-    labels: set = set()
-    records = []
     for number, line in numbered_lines(path):
         if line.strip():
             where = f"{path}, line {number}"
@@ -32,13 +31,7 @@ def read_jsonl(path: str, report: Report) -> Iterator[Record]:
                 raise UserError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
             if not isinstance(row, dict):
                 raise UserError(f"{where}: a JSON object is needed, one document a line")
-            record = _record(row, where)
-            records.append(record)
-            labels.update(record.cats or ())
-    for record in records:
-        if record.cats is not None:
-            record.cats = {label: record.cats.get(label, 0.0) for label in sorted(labels)}
-        yield record
+            yield _record(row, where)
 
 
 def _record(row: Dict[str, Any], where: str) -> Record:
@@ -52,6 +45,7 @@ def _record(row: Dict[str, Any], where: str) -> Record:
             text,
             where,
             cats=_cats(row),
+            cats_complete=row.get("cats") is None,
             entities=None if entities is None else [_entity(item) for item in entities],
             questions=None if questions is None else _questions(questions),
         )

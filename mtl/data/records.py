@@ -34,6 +34,7 @@ class Record:
     text: str
     where: str  # file and line, for messages
     cats: Optional[Dict[str, float]] = None
+    cats_complete: bool = False  # whether categories that `cats` does not name are known not to hold
     entities: Optional[List[Entity]] = None
     questions: Optional[List[Question]] = None
 

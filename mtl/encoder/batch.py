@@ -89,7 +89,7 @@ class EncoderBatch:
         losses = {task: self.losses[task] for task in tasks if task in self.losses}
         weights = balance(flat, losses)
         self.total_loss = sum(weights[task] * loss for task, loss in losses.items())
-        total = sum(weights[task] * flat[task] for task in tasks)
+        total = torch.stack([weights[task] * flat[task] for task in tasks]).sum(0)
         grads = [part.view_as(outputs[i]) for i, part in zip(used, total.split([outputs[i].numel() for i in used]))]
         reached = [(outputs[i], grad) for i, grad in zip(used, grads) if outputs[i].requires_grad]
         if reached:  # not where every layer is frozen

@@ -73,7 +73,7 @@ class Transformer(RobustPipe, TrainablePipe):
         self.listener_map: Dict[str, List[Model]] = {}
         self.statistics: Dict[str, float] = {}  # of the last update: see EncoderBatch.backward
         self._nlp = weakref.ref(nlp) if nlp is not None else lambda: None
-        self._encodings: "weakref.WeakKeyDictionary[Doc, tuple]" = weakref.WeakKeyDictionary()
+        self._encodings: weakref.WeakKeyDictionary[Doc, tuple] = weakref.WeakKeyDictionary()
         self._batch: Optional[EncoderBatch] = None
         self._batch_docs: List[Doc] = []
         self._losses: Dict[str, float] = {}
@@ -206,13 +206,13 @@ class Transformer(RobustPipe, TrainablePipe):
 
     def vectors(self, docs: Sequence[Doc], reader: str) -> TokenVectors:
         """The vectors of Docs that went through this component. RAISES (UserError): one did not."""
-        found = [self._encodings.get(doc) for doc in docs]
+        found = [self._encodings[doc] for doc in docs if doc in self._encodings]
+        if len(found) < len(docs):
+            raise UserError(f"{reader!r} needs the vectors of {self.name!r}, which has not processed this Doc; do not disable it")
         parts: List[TokenVectors] = []
         start = 0
         for i in range(1, len(found) + 1):
-            if found[i - 1] is None:
-                raise UserError(f"{reader!r} needs the vectors of {self.name!r}, which has not processed this Doc; do not disable it")
-            if i == len(found) or found[i] is None or found[i][0] is not found[start][0]:
+            if i == len(found) or found[i][0] is not found[start][0]:
                 parts.append(found[start][0].select([row for _, row in found[start:i]]))
                 start = i
         return TokenVectors.concatenate(parts)
@@ -261,7 +261,7 @@ class Transformer(RobustPipe, TrainablePipe):
         return EncoderBatch(self.encoder, [tokens_of(doc) for doc in docs], train=train)
 
     def batch(self, examples: Sequence[Example]) -> EncoderBatch:
-        """The open batch of these examples; where `update` was not called on them the encoder is frozen, and they are only read."""
+        """The open batch of these examples; where `update` was not called on them, a frozen one that is only read."""
         docs = [eg.predicted for eg in examples]
         same = len(docs) == len(self._batch_docs) and all(a is b for a, b in zip(docs, self._batch_docs))
         if self._batch is None or not same:
@@ -352,4 +352,3 @@ class Transformer(RobustPipe, TrainablePipe):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
             return self.from_disk(folder, exclude=exclude)
-

@@ -16,7 +16,7 @@ class EncoderListener(Model):
     def __init__(self, upstream_name: str) -> None:
         super().__init__("mtl-encoder-listener", _no_forward, dims={"nO": None})
         self.upstream_name = upstream_name
-        self.transformer: Optional["Transformer"] = None
+        self.transformer: Optional[Transformer] = None
 
     def copy(self) -> "EncoderListener":
         return EncoderListener(self.upstream_name)
@@ -44,4 +44,6 @@ def find_transformer(model: Model, component: str) -> "Transformer":
                     + ("" if node.upstream_name == "*" else f", named {node.upstream_name!r} as its upstream setting says")
                 )
             return node.transformer
-    raise UserError(f"the component {component!r}: its model has no encoder listener; give it @architectures = mtl.EncoderListener.v1")
+    raise UserError(
+        f"the component {component!r}: its model has no encoder listener; give it @architectures = mtl.EncoderListener.v1"
+    )

@@ -1,4 +1,4 @@
-"""Stock spacy-transformers listeners on our encoder. The only module that imports spacy-transformers, and only when one attaches."""
+"""Stock listeners on our encoder. The only module that imports spacy-transformers, and only when one attaches."""
 
 from typing import Any, Callable, List, Sequence
 
@@ -61,7 +61,7 @@ def _transformer_data(vectors: TokenVectors) -> List[Any]:
     from thinc.types import Ragged
     from transformers.file_utils import ModelOutput
 
-    ops = get_current_ops()
+    ops: Any = get_current_ops()
     array = vectors.vectors.detach().cpu().numpy()
     datas = []
     for start, length in zip(vectors.starts, vectors.lengths):

@@ -203,7 +203,7 @@ class Encoder(nn.Module):
         encodings = self.tokenizer.backend_tokenizer.encode_batch([doc.text for doc in unique], add_special_tokens=False)
         pieces = align(unique, encodings)
         lengths = np.array([len(doc.starts) for doc in unique], dtype=np.int64)
-        bounds = np.searchsorted(pieces.token, np.r_[0, np.cumsum(lengths)])
+        bounds: List[int] = np.searchsorted(pieces.token, np.r_[0, np.cumsum(lengths)]).tolist()  # type: ignore[assignment]
         token_starts = np.cumsum(lengths) - lengths
         piece_starts = np.cumsum([0, *map(len, pieces.ids)])
         own = [

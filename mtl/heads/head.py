@@ -1,7 +1,7 @@
 """What every head shares: its place at the encoder, its update, its files."""
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
 import safetensors.torch
 import srsly
@@ -71,7 +71,7 @@ class Head(RobustPipe, TrainablePipe):
         return find_transformer(self.model, self.name)
 
     @property
-    def module(self) -> nn.Module:
+    def module(self) -> Any:
         """The torch module. RAISES (UserError): neither initialized nor loaded."""
         return get_module(self.model, self.name)
 
@@ -99,7 +99,7 @@ class Head(RobustPipe, TrainablePipe):
         except UserError:  # loaded before its transformer, or without one; `_placed` moves it when it is used
             return torch.device("cpu")
 
-    def _placed(self) -> nn.Module:
+    def _placed(self) -> Any:
         """The module, on the encoder's device."""
         module, device = self.module, self.transformer.encoder.device
         parameter = next(module.parameters())
@@ -124,7 +124,8 @@ class Head(RobustPipe, TrainablePipe):
     def _find_labels(self, get_examples: Callable[[], Iterable[Example]]) -> None:
         if not callable(get_examples):
             raise ValueError(f"{self.name}: get_examples is a function that gives Examples, got {type(get_examples).__name__}")
-        annotated, found = 0, set()
+        annotated = 0
+        found: Set[str] = set()
         for example in get_examples():
             if not isinstance(example, Example):
                 raise ValueError(f"{self.name}: get_examples must give Examples, got {type(example).__name__}")

@@ -4,7 +4,6 @@ from typing import Callable, Dict
 
 from mtl.errors import UserError, check_range
 
-
 # Corpus sizes and the epoch (from 0) to the examples of each task in that epoch, fractions allowed.
 Amounts = Callable[[Dict[str, int], int], Dict[str, float]]
 

@@ -113,8 +113,8 @@ class EntityTagger(Head):
         score = None
         if self.cfg["confidence"]:
             with np.errstate(divide="ignore"):
-                wide = (array.astype(np.float64) for array in (emissions, transitions, start))
-                score = span_probabilities(*wide, used, spans)
+                wide = [array.astype(np.float64) for array in (emissions, transitions, start)]
+                score = span_probabilities(wide[0], wide[1], wide[2], used, spans)
         first, last = steps[spans[0]], steps[spans[1] - 1]
         doc = np.searchsorted(tokens.starts + tokens.lengths, first, side="right")
         return Entities(doc, first - tokens.starts[doc], last + 1 - tokens.starts[doc], spans[2], score)

@@ -7,6 +7,8 @@ from spacy.attrs import ENT_IOB
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from mtl.data.docs import widened_span
+
 
 def allowed_tags(example: Example, labels: List[str], kept: np.ndarray) -> np.ndarray:
     """Which tags the gold annotation allows at the kept tokens of `example.predicted`: (kept, tags) bool.
@@ -57,6 +59,5 @@ def _entities(predicted: Doc, reference: Doc) -> Tuple[List[Tuple[int, int, str]
 
 
 def _cover(missing: np.ndarray, doc: Doc, start: int, end: int) -> None:
-    span = doc.char_span(start, end, alignment_mode="expand")
-    if span is not None:
-        missing[span.start : span.end] = True
+    span = widened_span(doc, start, end)
+    missing[span.start : span.end] = True

@@ -1,6 +1,6 @@
 """The entity tagger: emissions and a CRF. Pure torch."""
 
-from typing import List
+from typing import List, Tuple
 
 import numpy as np
 import torch
@@ -36,14 +36,15 @@ class Tagger(nn.Module):
         """vectors: (steps, width). RETURNS (steps, tags): emissions."""
         return self.output(nn.functional.dropout(vectors, drop, self.training))
 
-    def scores(self) -> tuple:
+    def scores(self) -> Tuple[Tensor, Tensor]:
         """Transitions (tags, tags) and starts (tags,), -inf where BIO forbids."""
         infinity = float("-inf")
         return self.transitions.masked_fill(self.forbidden, infinity), self.start.masked_fill(self.forbidden_start, infinity)
 
     def loss(self, vectors: Tensor, lengths: np.ndarray, allowed: np.ndarray, drop: float) -> Tensor:
         """Mean over tokens; see `crf_loss`."""
-        return crf_loss(self(vectors, drop), *self.scores(), allowed, lengths)
+        transitions, start = self.scores()
+        return crf_loss(self(vectors, drop), transitions, start, allowed, lengths)
 
     def copy_from(self, old: "Tagger") -> None:
         """Take over the weights of the tags that `old` has."""

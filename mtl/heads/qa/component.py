@@ -12,10 +12,11 @@ from spacy.training import Example
 from thinc.api import Config, Model
 from torch import Tensor
 
+from mtl.data.docs import widened_span
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_range
 from mtl.heads.head import Head, Rows
-from mtl.heads.qa.metrics import best_threshold, exact_match, score_answers, token_f1
+from mtl.heads.qa.metrics import best_threshold, score_answers, token_f1
 from mtl.heads.qa.module import SpanHead, best_spans, span_loss
 from mtl.torch_model import torch_model
 
@@ -138,7 +139,7 @@ class QuestionAnswerer(Head):
             group = example.reference.spans[GOLD]
             for id, question in group.attrs["questions"].items():
                 golds = [span for span in group if span.id_ == id]
-                placed = [example.predicted.char_span(g.start_char, g.end_char, alignment_mode="expand") for g in golds]
+                placed = [widened_span(example.predicted, gold.start_char, gold.end_char) for gold in golds]
                 pairs.append((i, question))
                 spans.append([(span.start, span.end) for span in placed])
         tokens = batch.vectors(pairs)
@@ -162,7 +163,9 @@ class QuestionAnswerer(Head):
         return [{id: next(found) for id in questions} if questions else None for questions in asked]
 
     def _answer(self, docs: Sequence[Doc], pairs: Pairs, count: int) -> Iterator[Candidates]:
-        module = self._placed() if pairs else None
+        if not pairs:
+            return
+        module = self._placed()
         for chunk in _chunks(docs, pairs):
             with torch.inference_mode():
                 tokens = self.transformer.encode([docs[i] for i, _ in chunk], [question for _, question in chunk])
@@ -287,7 +290,9 @@ def _answers(doc: Doc) -> Dict[str, Answer]:
     for span, score in zip(group, attrs["scores"]):
         best.setdefault(span.id_, (score, span))
     return {
-        id: Answer(text, best.get(id, (0.0, None))[1], best.get(id, (0.0, None))[0], attrs["no_answer_scores"][id], attrs["margins"][id])
+        id: Answer(
+            text, best.get(id, (0.0, None))[1], best.get(id, (0.0, None))[0], attrs["no_answer_scores"][id], attrs["margins"][id]
+        )
         for id, text in attrs["questions"].items()
     }
 

@@ -63,7 +63,10 @@ def best_threshold(rows: Sequence[Tuple[float, float, bool]]) -> Tuple[float, fl
 
 def score_answers(predictions: Dict[str, str], golds: Dict[str, List[str]]) -> Dict[str, float]:
     """Means over questions, in 0..1: EM and F1 over all, and over those with and without an answer."""
-    rows = [(exact_match(predictions.get(id, ""), golds[id]), token_f1(predictions.get(id, ""), golds[id]), bool(golds[id])) for id in golds]
+    rows = [
+        (exact_match(predictions.get(id, ""), golds[id]), token_f1(predictions.get(id, ""), golds[id]), bool(golds[id]))
+        for id in golds
+    ]
     scores = {}
     for name, kept in (("", rows), ("_answered", [r for r in rows if r[2]]), ("_unanswerable", [r for r in rows if not r[2]])):
         if kept:

@@ -50,7 +50,9 @@ def make_textcat_scorer() -> Callable:
     return score_textcat
 
 
-def score_textcat(examples: Iterable[Example], *, labels: Iterable[str], exclusive: bool, threshold: float, **kwargs: Any) -> Dict:
+def score_textcat(
+    examples: Iterable[Example], *, labels: Iterable[str], exclusive: bool, threshold: float, **kwargs: Any
+) -> Dict:
     """`Scorer.score_cats` over the annotated examples, and `cats_accuracy` where categories are exclusive.
 
     `cats_score` is the macro F1 (exclusive) or macro AUC (multilabel), as in spaCy.

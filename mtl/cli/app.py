@@ -1,0 +1,235 @@
+"""The console script: parse, call, print."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, List, Optional
+
+import typer
+
+from mtl.errors import UserError
+
+app = typer.Typer(
+    name="mtl",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="One shared transformer, continued on your text, with categories, entities and questions trained together.",
+)
+
+Encoder = typer.Argument(..., help="A Hugging Face folder, or a name on the hub.")
+
+
+@app.command()
+def convert(
+    files: List[Path] = typer.Argument(..., help="Labelled files, training data first, then dev, then test."),
+    out: Path = typer.Option(..., "--out", "-o", help="The folder to write to."),
+    names: str = typer.Option("train,dev,test", help="What the files are called there, in the order given."),
+    task: str = typer.Option("", help="Put each under its split: OUT/train/TASK.spacy instead of OUT/train.spacy."),
+    format: str = typer.Option("auto", help="auto, jsonl, squad, pubtator or conll."),
+    lang: str = typer.Option("en", help="The language whose tokenizer is used, as in spacy.blank."),
+    shard_size: int = typer.Option(0, help="Write folders of files of so many documents, which stream from disk. 0: one file."),
+    allow_unseen: bool = typer.Option(False, "--allow-unseen", help="Accept labels in dev or test that training data lacks."),
+) -> None:
+    """Convert labelled files to spaCy's format, and check them: offsets, labels, documents in two splits.
+
+    \b
+    Formats: JSON Lines (any subset of categories, entities, questions), SQuAD JSON, PubTator, CoNLL/IOB.
+    Example: mtl convert train.jsonl dev.jsonl test.jsonl --out corpus/spacy
+    """
+    from mtl.data.convert import convert_splits
+
+    split_names = names.split(",")
+    if len(files) > len(split_names):
+        raise UserError(f"{len(files)} files, but {len(split_names)} names: give --names one for each file")
+    paths = {
+        name: out / name / (task if shard_size else f"{task}.spacy") if task else out / (name if shard_size else f"{name}.spacy")
+        for name in split_names
+    }
+    reports = convert_splits(
+        dict(zip(split_names, files)), paths, format=format, lang=lang, shard_size=shard_size or 2000, allow_unseen=allow_unseen
+    )
+    for name, report in reports.items():
+        typer.echo(f"{files[split_names.index(name)]} -> {paths[name]}")
+        for what, count in report.counts.items():
+            typer.echo(f"  {count:>7,} {what}")
+        for note in report.notes[:5]:
+            typer.echo(f"          {note}")
+        if len(report.notes) > 5:
+            typer.echo(f"          ... and {len(report.notes) - 5:,} more like these")
+
+
+@app.command()
+def adapt(
+    encoder: str = Encoder,
+    texts: List[str] = typer.Argument(..., help="Domain text: .txt, .jsonl or .spacy files, or folders of them."),
+    out: Path = typer.Option(..., "--out", "-o", help="The Hugging Face folder to write."),
+    general: List[str] = typer.Option([], help="General text to measure forgetting on (repeat for several)."),
+    passes: float = typer.Option(3.0, help="Passes over the text."),
+    max_steps: int = typer.Option(0, help="At most so many steps. 0: no limit."),
+    minutes: float = typer.Option(0.0, help="At most so many minutes of training. 0: no limit."),
+    length: int = typer.Option(128, help="Wordpieces a block."),
+    batch_blocks: int = typer.Option(32, help="Blocks a step."),
+    learn_rate: float = typer.Option(1e-4, help="Peak learning rate."),
+    rate: float = typer.Option(0.15, help="Share of words that are masked."),
+    held_out: float = typer.Option(0.05, help="Share of documents kept apart to measure on."),
+    precision: str = typer.Option("auto", help="auto, fp32 or bf16; auto takes bf16 where it measures faster."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, ..."),
+    seed: int = typer.Option(0),
+) -> None:
+    """Continue an encoder's pretraining on domain text, by masked language modelling of whole words.
+
+    \b
+    Ctrl-C ends the run early and saves what was learned.
+    Example: mtl adapt sentence-transformers/all-MiniLM-L6-v2 corpus/domain.txt --out training/encoder
+    """
+    from mtl.adapt.loop import Adaptation, AdaptSettings
+
+    settings = AdaptSettings(
+        passes=passes, max_steps=max_steps, minutes=minutes, length=length, batch_blocks=batch_blocks, learn_rate=learn_rate,
+        rate=rate, held_out=held_out, precision=precision, device=device, seed=seed,
+    )  # fmt: skip
+    report = Adaptation(encoder, settings, typer.echo).run(list(texts), list(general), out)
+    typer.echo(f"{report['tokens']:,} tokens in {report['seconds']:.0f} s ({report['tokens_per_second']:,} a second) -> {out}")
+
+
+@app.command()
+def evaluate(
+    pipeline: str = typer.Argument(..., help="A pipeline's folder or package."),
+    data: List[Path] = typer.Argument(..., help="Converted files or folders to score on."),
+    train: List[Path] = typer.Option([], help="Training data, for the trivial baselines (repeat for several)."),
+    out: Optional[Path] = typer.Option(None, "--out", "-o", help="Also write the scores as JSON."),
+) -> None:
+    """Score every head of a pipeline, questions included, beside trivial baselines.
+
+    \b
+    Example: mtl evaluate training/pipeline/model-best corpus/spacy/test.spacy --train corpus/spacy/train.spacy
+    """
+    from mtl.training.evaluation import evaluate_pipeline, table
+
+    result = evaluate_pipeline(load(pipeline), data, train)
+    typer.echo(table(result))
+    if out is not None:
+        write_json(out, result)
+
+
+@app.command()
+def ask(
+    pipeline: str = typer.Argument(..., help="A pipeline's folder or package."),
+    text: str = typer.Argument(..., help="The text, a file that holds it, or - for standard input."),
+    question: List[str] = typer.Argument(..., help="One or more questions."),
+    n: int = typer.Option(1, help="How many answers to show."),
+) -> None:
+    """Ask questions of a text.
+
+    \b
+    Example: mtl ask en_mtl_maintenance "Crew noted smoke. The recirculation fan had seized." "What had seized?"
+    """
+    nlp = load(pipeline)
+    if not any(nlp.get_pipe_meta(name).factory == "mtl_qa" for name in nlp.pipe_names):
+        raise UserError(
+            f"{pipeline}: the pipeline has no question-answering head; its components are {', '.join(nlp.pipe_names)}"
+        )
+    doc = nlp(read_argument(text))
+    for one in question:
+        typer.echo(f"? {one}")
+        for answer in doc._.ask(one, n=n):
+            typer.echo(
+                f"> {answer.text or '(the text does not say)'}   ({answer.score if answer.text else answer.no_answer_score:.2f})"
+            )
+
+
+@app.command()
+def package(
+    pipeline: Path = typer.Argument(..., help="A trained pipeline's folder."),
+    out: Path = typer.Option(Path("packages"), "--out", "-o", help="Where the wheels go."),
+    name: str = typer.Option("mtl_pipeline", help="The package's name, without the language."),
+    version: str = typer.Option("0.0.0", help="The package's version."),
+    metrics: Optional[Path] = typer.Option(None, help="Scores that `mtl evaluate --out` wrote, for the package's README."),
+) -> None:
+    """Build the pipeline's wheel, with spacy-mtl's own beside it. Needs no network.
+
+    \b
+    Example: mtl package training/pipeline/model-best --name mtl_maintenance --version 1.0.0
+    """
+    from mtl.training.packaging import build_wheels
+
+    for wheel in build_wheels(pipeline, out, name, version, metrics):
+        typer.echo(f"{wheel.name}  {wheel.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+def verify(
+    packages: Path = typer.Argument(..., help="The folder that `mtl package` wrote."),
+    text: str = typer.Option(..., help="A document to process there."),
+    question: str = typer.Option("", help="A question to ask of it."),
+    metrics: Optional[Path] = typer.Option(None, help="Scores that `mtl evaluate --out` wrote, to show with the result."),
+    out: Optional[Path] = typer.Option(None, "--out", "-o", help="Also write what came out as JSON."),
+) -> None:
+    """Install the built wheels into a clean virtual environment, and process a document there.
+
+    \b
+    Example: mtl verify packages --text "The fuel pump had seized." --question "What had seized?"
+    """
+    from mtl.training.evaluation import table
+    from mtl.training.packaging import verify_wheels
+
+    result = verify_wheels(packages, text, question, typer.echo)
+    if metrics is not None:
+        typer.echo("\n" + table(json.loads(metrics.read_text(encoding="utf-8"))))
+    typer.echo(f"\n{result['pipeline']} {result['version']}, installed, on: {text}\n")
+    for label, score in sorted(result["cats"].items(), key=lambda item: -item[1]):
+        typer.echo(f"  {score:6.2f}  {label}")
+    for mention, label in result["ents"]:
+        typer.echo(f"  {label:>10}  {mention}")
+    if question:
+        typer.echo(f"\n? {question}\n> {result['answer'] or '(the text does not say)'}")
+    if out is not None:
+        write_json(out, result)
+
+
+def load(pipeline: str) -> Any:
+    """`spacy.load`, with a message instead of a traceback where there is no such pipeline."""
+    import spacy
+
+    try:
+        return spacy.load(pipeline)
+    except OSError as error:
+        raise UserError(
+            f"{pipeline}: no such pipeline folder or installed package ({str(error).splitlines()[0][:120]})"
+        ) from error
+
+
+def read_argument(text: str) -> str:
+    """The text itself, or what the file of that name or standard input holds."""
+    from mtl.data.records import read_text
+
+    if text == "-":
+        return sys.stdin.read()
+    if len(text) < 1000 and "\n" not in text and Path(text).suffix in (".txt", ".md") and Path(text).exists():
+        return read_text(text)
+    return text
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write beside, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message and exit code 1; a programmer's keeps its traceback."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

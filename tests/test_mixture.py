@@ -1,0 +1,146 @@
+"""How much, in which order, and what is in memory."""
+
+import gc
+from collections import Counter
+
+import pytest
+import spacy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl.data.docs import write_docs
+from mtl.errors import UserError
+from mtl.mixture import reader as reader_module
+from mtl.mixture.amounts import passes, temperature
+from mtl.mixture.reader import MixedCorpus, count_encoded_words, mixed_corpus
+
+NLP = spacy.blank("en")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Two tasks of 7 and 40 documents, the second in shards of 6."""
+    small, large = [[NLP.make_doc(f"{task} {i}") for i in range(n)] for task, n in (("small", 7), ("large", 40))]
+    write_docs(small, tmp_path / "small.spacy")
+    write_docs(large, tmp_path / "large", shard_size=6)
+    return {"small": tmp_path / "small.spacy", "large": tmp_path / "large"}
+
+
+def texts(corpus):
+    return [example.reference.text for example in corpus(NLP)]
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 10_000), min_size=1), st.floats(1, 100), st.integers(0, 20))
+def test_temperature_shows_every_example_at_least_once_an_epoch(sizes, start, epoch):
+    amounts = temperature(start, start, 10)(sizes, epoch)
+    assert all(amounts[task] >= size * (1 - 1e-9) for task, size in sizes.items())
+    largest = max(sizes, key=sizes.get)
+    for task, size in sizes.items():
+        assert amounts[task] / amounts[largest] == pytest.approx((size / sizes[largest]) ** (1 / start))
+
+
+def test_temperature_flattens_over_the_run():
+    amounts = temperature(1.0, 1e9, 3)
+    sizes = {"a": 100, "b": 400}
+    assert [amounts(sizes, epoch)["a"] for epoch in (0, 1, 2, 9)] == pytest.approx([100, 200, 400, 400])
+
+
+def test_passes_are_kept_exactly(corpus):
+    mixed = MixedCorpus(corpus, passes({"small": 3, "large": 0.5}, epochs=2), seed=1)
+    first, second = Counter(texts(mixed)), Counter(texts(mixed))
+    seen = first + second
+    assert sum(seen[text] for text in seen if text.startswith("large")) == 20
+    assert all(seen[f"small {i}"] == 3 for i in range(7))
+    assert max(seen[f"large {i}"] for i in range(40)) == 1
+    assert abs(sum(first.values()) - sum(second.values())) <= 1  # 21 examples in two epochs: the fraction is carried over
+
+
+def test_examples_of_a_task_are_seen_equally_often_over_any_number_of_epochs(corpus):
+    mixed = MixedCorpus(corpus, temperature(2.0, 5.0, 4), seed=0)
+    seen = Counter()
+    for _ in range(5):
+        seen.update(texts(mixed))
+        for task, size in (("small", 7), ("large", 40)):
+            counts = [seen[f"{task} {i}"] for i in range(size)]
+            assert min(counts) >= 1 and max(counts) - min(counts) <= 1
+
+
+def test_each_pass_is_reshuffled_and_the_seed_decides(corpus):
+    one, two, other = (MixedCorpus(corpus, passes({"small": 2, "large": 1}, 2), seed) for seed in (0, 0, 1))
+    first, again = texts(one), texts(two)
+    assert first == again
+    assert texts(one) != first and texts(other) != first
+    assert texts(one) != sorted(texts(one))
+
+
+def test_tasks_are_mixed_throughout(corpus):
+    order = [text.split()[0] for text in texts(MixedCorpus(corpus, passes({"small": 6, "large": 1}), seed=0))]
+    changes = sum(a != b for a, b in zip(order, order[1:]))
+    assert changes > 20
+
+
+def test_only_one_shard_of_a_task_is_in_memory(tmp_path, monkeypatch):
+    docs = [NLP.make_doc(f"large {i}") for i in range(60)]
+    write_docs(docs, tmp_path / "large", shard_size=5)
+    loaded = []
+    real = reader_module.load_docbin
+    monkeypatch.setattr(reader_module, "load_docbin", lambda file: (loaded.append(file), real(file))[1])
+    mixed = MixedCorpus({"large": tmp_path / "large"}, passes({"large": 1}), seed=0)
+    assert mixed.sizes == {"large": 60}
+    loaded.clear()
+    del docs
+    gc.collect()
+    most = 0
+    for i, _ in enumerate(mixed(NLP)):
+        gc.collect()
+        most = max(most, sum(type(o).__name__ == "Doc" and o.vocab is NLP.vocab and len(o) == 2 for o in _docs_alive()))
+        assert len(loaded) <= i // 5 + 1
+    assert most <= 2 * 5 + 4
+
+
+def _docs_alive():
+    from spacy.tokens import Doc
+
+    return [o for o in gc.get_objects() if isinstance(o, Doc)]
+
+
+def test_the_reader_ends_an_epoch_and_goes_on(corpus):
+    mixed = mixed_corpus(corpus, None, 0)
+    assert mixed.sizes == {"small": 7, "large": 40}
+    assert len(texts(mixed)) == 40 + int(40 * (7 / 40) ** 0.5)
+
+
+def test_encoded_words_count_each_question():
+    from conftest import sample_examples
+
+    examples = sample_examples(NLP)
+    words = [len(example.reference) for example in examples]
+    assert count_encoded_words(examples[0]) == 3 * words[0]
+    assert count_encoded_words(examples[3]) == words[3]
+    assert count_encoded_words(examples[5]) == 2 * words[5]
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda c: MixedCorpus({}, temperature(), 0), ["paths", "empty"]),
+        (lambda c: MixedCorpus({"a": None}, temperature(), 0), ["a is not set"]),
+        (lambda c: MixedCorpus({"a": "nowhere.spacy"}, temperature(), 0), ["nowhere.spacy", "mtl convert"]),
+        (lambda c: texts(MixedCorpus(c, passes({"small": 1}), 0)), ["['small']", "['large', 'small']"]),
+        (lambda c: temperature(0.5), ["temperature.start"]),
+        (lambda c: passes({"a": -1}), ["passes.a"]),
+    ],
+)
+def test_mistakes_are_named(corpus, make, words):
+    with pytest.raises(UserError) as error:
+        make(corpus)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_an_empty_and_a_broken_file(tmp_path):
+    write_docs([], tmp_path / "empty.spacy")
+    with pytest.raises(UserError, match="no document in it"):
+        texts(MixedCorpus({"a": tmp_path / "empty.spacy"}, temperature(), 0))
+    (tmp_path / "broken.spacy").write_bytes(b"not a docbin")
+    with pytest.raises(UserError, match=r"broken\.spacy: not a readable"):
+        texts(MixedCorpus({"a": tmp_path / "broken.spacy"}, temperature(), 0))

@@ -1,0 +1,139 @@
+"""Groups, decay, clipping, schedules."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from conftest import make_nlp, sample_examples
+from spacy.util import registry
+
+from mtl.errors import UserError
+from mtl.training.optimizer import adam, adamw, rmsprop, sgd
+from mtl.training.schedules import warmup_cosine, warmup_linear
+
+
+def parameters(**depths):
+    """name -> a 2x2 matrix of ones with gradient one; names with `bias` are vectors."""
+    made = {}
+    for name, depth in depths.items():
+        parameter = torch.nn.Parameter(torch.ones(2) if "bias" in name else torch.ones(2, 2))
+        parameter.grad = torch.ones_like(parameter)
+        made[name] = (parameter, depth)
+    return made
+
+
+DEPTHS = {"embed": 0, "layer0": 1, "layer1": 2, "layer1_bias": 2, "top": 3, "head": 4, "head_bias": 4}
+
+
+def rates(optimizer, made):
+    optimizer.step_parameters(made)
+    return {
+        name: group["lr"] for name, (parameter, _) in made.items() for group in optimizer.torch.param_groups
+        if any(parameter is own for own in group["params"])
+    }  # fmt: skip
+
+
+def test_rates_by_depth():
+    found = rates(adamw(1e-3, head_factor=10, layer_decay=0.5), parameters(**DEPTHS))
+    assert found == pytest.approx(
+        {"embed": 0.25e-3, "layer0": 0.5e-3, "layer1": 1e-3, "layer1_bias": 1e-3, "top": 1e-3, "head": 1e-2, "head_bias": 1e-2}
+    )
+
+
+def test_only_matrices_are_decayed():
+    made = parameters(**DEPTHS)
+    for parameter, _ in made.values():
+        parameter.grad.zero_()
+    adamw(0.1, weight_decay=0.5, head_factor=1).step_parameters(made)
+    for name, (parameter, _) in made.items():
+        assert parameter.flatten()[0].item() == pytest.approx(1.0 if "bias" in name else 0.95)
+
+
+def test_the_norm_is_clipped_over_all_parameters():
+    made = parameters(a=0, b=1, c=2)
+    sgd(1.0, momentum=0.0, clip=1.0).step_parameters(made)
+    moved = torch.cat([(1 - parameter).flatten() for parameter, _ in made.values()])
+    assert moved.norm().item() == pytest.approx(1.0, rel=1e-4)
+
+
+def test_factors_match_or_are_an_error():
+    found = rates(adamw(1e-3, head_factor=1, factors={"layer": 0.5, "1$": 0.1}), parameters(**DEPTHS))
+    assert found["layer0"] == pytest.approx(5e-4) and found["layer1"] == pytest.approx(5e-5) and found["embed"] == 1e-3
+    with pytest.raises(UserError, match="'nothing' matches no parameter"):
+        adamw(factors={"nothing": 1.0}).step_parameters(parameters(**DEPTHS))
+    with pytest.raises(UserError, match="layer_decay is set, but no layers"):
+        adamw(layer_decay=0.9).step_parameters(parameters(embed=0, top=1, head=2))
+
+
+@pytest.mark.parametrize("make", [adamw, adam, sgd, rmsprop])
+def test_every_optimizer_goes_down(make):
+    parameter = torch.nn.Parameter(torch.ones(4))
+    optimizer = make(0.05, head_factor=1.0)
+    for _ in range(50):
+        parameter.grad = parameter.detach().clone()
+        optimizer.step_parameters({"p": (parameter, 0)})
+    assert parameter.abs().max() < 0.5
+
+
+def test_a_gradient_that_is_not_finite_is_skipped(caplog):
+    made = parameters(a=0, b=1)
+    made["a"][0].grad[0, 0] = math.inf
+    optimizer = adamw()
+    optimizer.step_parameters(made)
+    assert optimizer.skipped == 1 and "not finite" in caplog.text
+    assert all(torch.equal(parameter, torch.ones_like(parameter)) for parameter, _ in made.values())
+
+
+def test_parameters_that_come_later_are_taken_in():
+    made = parameters(**DEPTHS)
+    optimizer = adamw()
+    optimizer.step_parameters(made)
+    late = made | parameters(new_head=4)
+    optimizer.step_parameters(late)
+    assert not torch.equal(late["new_head"][0], torch.ones(2, 2))
+
+
+def test_schedules():
+    linear = list(itertools.islice(warmup_linear(1.0, 2, 5), 7))
+    assert linear == pytest.approx([0.5, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0])
+    cosine = list(itertools.islice(warmup_cosine(1.0, 2, 5, final=0.1), 7))
+    assert cosine[:2] == [0.5, 1.0] and cosine[2] > cosine[3] > cosine[4] > 0.1 and cosine[6] == pytest.approx(0.1)
+    for make in (warmup_linear, warmup_cosine):
+        with pytest.raises(UserError, match=r"schedule\.warmup_steps"):
+            make(1.0, 10, 5)
+
+
+def test_schedules_drive_the_rate_of_the_torch_optimizer():
+    optimizer = adamw(warmup_linear(1.0, 1, 3), head_factor=1)
+    made = parameters(**DEPTHS)
+    seen = []
+    for _ in range(3):
+        optimizer.step_parameters(made)
+        seen.append(optimizer.torch.param_groups[0]["lr"])
+        optimizer.step_schedules()
+    assert seen == pytest.approx([1.0, 2 / 3, 1 / 3])
+
+
+@pytest.mark.parametrize(
+    "setting", [{"weight_decay": -1}, {"layer_decay": 0}, {"layer_decay": 2}, {"clip": -1}, {"head_factor": -1}]
+)
+def test_settings_out_of_range_are_named(setting):
+    with pytest.raises(UserError, match=f"optimizer.{next(iter(setting))}"):
+        adamw(**setting)
+
+
+def test_registered_names_resolve_from_a_config(tiny):
+    config = {
+        "optimizer": {
+            "@optimizers": "mtl.AdamW.v1", "layer_decay": 0.9, "factors": {"embeddings": 0.5},
+            "learn_rate": {"@schedules": "mtl.WarmupCosine.v1", "rate": 1e-3, "warmup_steps": 2, "total_steps": 9},
+        }
+    }  # fmt: skip
+    optimizer = registry.resolve(config)["optimizer"]
+    nlp = make_nlp(tiny())
+    nlp.update(sample_examples(nlp), sgd=optimizer)
+    factors = sorted({round(group["factor"], 4) for group in optimizer.torch.param_groups})
+    assert factors == [round(0.9**2 * 0.5, 4), 0.9, 1.0, 10.0]
+    for name in ("mtl.SGD.v1", "mtl.Adam.v1", "mtl.RMSprop.v1"):
+        assert registry.resolve({"o": {"@optimizers": name}})["o"].torch is None
