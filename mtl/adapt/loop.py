@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import shutil
 import tempfile
 import time
 from contextlib import nullcontext
@@ -24,6 +22,7 @@ from mtl.adapt.text import pack_blocks, read_documents, split_documents
 from mtl.encoder.limits import faster_in_bf16, pick_device, real_length
 from mtl.encoder.sources import load_tokenizer
 from mtl.errors import UserError, check_choice, check_range
+from mtl.files import replacing
 
 EVALUATION_SEED = 15
 EVALUATION_RATE = 0.15
@@ -191,7 +190,7 @@ class Adaptation:
         size = min(self.settings.batch_blocks, len(blocks))
         while True:
             order = torch.randperm(len(blocks), generator=generator)
-            for start in range(0, len(blocks) - size + 1, size):
+            for start in range(0, len(blocks), size):
                 yield self._mask(blocks[order[start : start + size].tolist()], self.masks, generator)
 
     def _fixed(self, blocks: Dataset) -> List[Batch]:
@@ -216,18 +215,11 @@ class Adaptation:
         return {where: math.exp(mean_loss(self.model, batches, self.autocast)) for where, batches in evaluations.items()}
 
     def _save(self, out: Path, report: Dict) -> None:
-        """Write beside, then rename: a run that fails here leaves the folder that was there."""
-        partial_folder = out.with_name(out.name + ".partial")
-        shutil.rmtree(partial_folder, ignore_errors=True)
-        partial_folder.mkdir(parents=True)
-        config = self.model.config
-        config._name_or_path = ""  # a path of this machine
-        self.model.save_pretrained(partial_folder)
-        self.tokenizer.save_pretrained(partial_folder)
-        (partial_folder / "adapt.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(partial_folder, out)
+        self.model.config._name_or_path = ""  # a path of this machine
+        with replacing(out) as folder:
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            (folder / "adapt.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def adapt(

@@ -134,7 +134,9 @@ def _pack(
     blocks: Dict[str, List[np.ndarray]] = {"pieces": [], "words": []}
     for start in range(0, len(pieces), room):
         body, body_words = pieces[start : start + room], np.array(words[start : start + room])
-        body_words = np.where(body_words > 0, body_words - max(body_words[body_words > 0].min(initial=1) - 1, 0), 0)
+        if not body_words.any():  # a last separator alone
+            continue
+        body_words = np.where(body_words > 0, body_words - body_words[body_words > 0].min() + 1, 0)
         padding = room - len(body)
         blocks["pieces"].append(np.array(prefix + body + suffix + [pad] * padding, dtype=np.int32))
         blocks["words"].append(np.array([*ends[0], *body_words, *ends[1], *[0] * padding], dtype=np.int32))

@@ -8,6 +8,7 @@ from typing import Any, List, Optional
 import typer
 
 from mtl.errors import UserError
+from mtl.files import replacing
 
 app = typer.Typer(
     name="mtl",
@@ -212,11 +213,9 @@ def read_argument(text: str) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write beside, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    """A readable JSON file, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main() -> None:

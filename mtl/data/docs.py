@@ -1,7 +1,6 @@
 """Records to spaCy Docs, laid out as the heads read them, and to DocBin files that stream from disk."""
 
-import os
-import shutil
+import json
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union
 
@@ -15,6 +14,7 @@ from mtl.data.pubtator import read_pubtator
 from mtl.data.records import Answer, Entity, Question, Record, Report, read_text
 from mtl.data.squad import read_squad
 from mtl.errors import UserError, check_choice
+from mtl.files import replacing
 
 Reader = Callable[[str, Report], Iterator[Record]]
 
@@ -42,7 +42,11 @@ def guess_format(path: Union[str, Path]) -> str:
     text = read_text(path).lstrip()
     first = text.split("\n", 1)[0]
     if text.startswith("{"):
-        return "jsonl" if first.rstrip().endswith("}") and '"data"' not in first[:40] else "squad"
+        try:
+            row = json.loads(first)
+        except json.JSONDecodeError:
+            return "squad"  # one object over several lines
+        return "squad" if isinstance(row.get("data"), list) else "jsonl"
     if first.count("|") >= 2 and first.split("|")[1] in ("t", "a"):
         return "pubtator"
     if first.startswith("-DOCSTART-") or (len(first.split()) >= 2 and first.split()[-1][:2] in {"O", "B-", "I-", "S-", "U-"}):
@@ -158,36 +162,20 @@ def write_docs(docs: Iterable[Doc], path: Union[str, Path], shard_size: int = 20
     RETURNS (int): how many Docs were written.
     """
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
     single = path.suffix == ".spacy"
-    _remove(partial)
     total = shard = 0
     docbin = DocBin()
-    if not single:
-        partial.mkdir()
-
-    def flush(docbin: DocBin) -> None:
+    with replacing(path) as partial:
+        if not single:
+            partial.mkdir()
+        for doc in docs:
+            if not single and len(docbin) >= shard_size:
+                docbin.to_disk(partial / f"{shard:05d}.spacy")
+                docbin, shard = DocBin(), shard + 1
+            docbin.add(doc)
+            total += 1
         docbin.to_disk(partial if single else partial / f"{shard:05d}.spacy")
-
-    for doc in docs:
-        docbin.add(doc)
-        total += 1
-        if not single and len(docbin) >= shard_size:
-            flush(docbin)
-            docbin, shard = DocBin(), shard + 1
-    if len(docbin) or single:
-        flush(docbin)
-    _remove(path) if path.is_dir() else None
-    os.replace(partial, path)
     return total
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    elif path.exists():
-        path.unlink()
 
 
 def docbin_files(path: Union[str, Path]) -> List[Path]:

@@ -1,7 +1,5 @@
 """Encoders from and to Hugging Face folders, and the registered loader for `[initialize]`."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Callable, Tuple
 
@@ -11,6 +9,7 @@ from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 from mtl.encoder.sources import load_pretrained, load_tokenizer
 from mtl.encoder.torch_encoder import Encoder, EncoderSettings
 from mtl.errors import UserError
+from mtl.files import replacing
 from mtl.torch_model import torch_model
 
 Loader = Callable[[], Tuple[PreTrainedModel, PreTrainedTokenizerFast]]
@@ -54,18 +53,12 @@ def encoder_architecture(
 def save_encoder(encoder: Encoder, folder: Path) -> None:
     """Write config.json, model.safetensors and the tokenizer, beside first, then renamed. No path of this machine in them.
 
-    RAISES (OSError): no space left, say; the folder that was there stays as it was.
+    RAISES (UserError): the disk is full; the folder that was there stays as it was.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        encoder.model.config._name_or_path = ""
+    encoder.model.config._name_or_path = ""
+    with replacing(folder) as partial:
         encoder.model.save_pretrained(partial, safe_serialization=True)
         encoder.tokenizer.save_pretrained(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_encoder(folder: Path) -> Tuple[PreTrainedModel, PreTrainedTokenizerFast]:

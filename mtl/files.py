@@ -1,0 +1,53 @@
+"""Writing so that nothing is ever half-written."""
+
+import errno
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Union
+
+from mtl.errors import UserError
+
+
+@contextmanager
+def replacing(path: Union[str, Path]) -> Iterator[Path]:
+    """Give a place beside `path` to write a file or a folder to; it takes the place of `path` once it is whole.
+
+    Whatever fails, what was at `path` before stays, and nothing is left beside it.
+    RAISES (UserError): the disk is full.
+    """
+    path = Path(path)
+    partial, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
+    remove(partial)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        remove(old)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(partial, path)
+        remove(old)
+    except Exception as error:
+        if _is_full_disk(error):
+            free = shutil.disk_usage(path.parent).free / 1e6
+            raise UserError(
+                f"not enough disk space to write {path} ({free:,.0f} MB free). What was there before is untouched; "
+                f"free some space, or give another place"
+            ) from error
+        raise
+    finally:
+        remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, where there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """By number, or by text: safetensors raises an error of its own."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)

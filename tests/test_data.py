@@ -1,0 +1,279 @@
+"""Formats, repairs, checks of labelled files."""
+
+import json
+import os
+
+import pytest
+import spacy
+from conftest import DATA
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import Doc, DocBin
+
+from mtl.data.conll import read_conll
+from mtl.data.convert import convert_splits
+from mtl.data.docs import guess_format, read_docs, read_records, record_to_doc, write_docs
+from mtl.data.records import Answer, Entity, Question, Record, Report
+from mtl.errors import UserError
+
+NLP = spacy.blank("en")
+
+
+def convert_text(tmp_path, text, name="file", format="auto"):
+    """The Docs and the report of one file."""
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    report = Report()
+    return [record_to_doc(record, NLP, report) for record in read_records(path, report, format)], report
+
+
+def entities(doc):
+    return [(ent.text, ent.label_) for ent in doc.ents]
+
+
+def test_jsonl_holds_any_subset(tmp_path):
+    rows = [
+        {"text": "The pump failed.", "label": "A", "entities": [{"start": 4, "end": 8, "label": "PART"}]},
+        {"text": "The pump failed.", "labels": ["A", "B"], "entities": []},
+        {"text": "The pump failed.", "cats": {"A": 0.5}, "spans": [[4, 8, "PART"]]},
+        {"text": "The pump.", "qas": [{"question": "What?", "answers": [{"text": "pump", "answer_start": 4}]},
+                                      {"question": "Who?", "answers": []}]},
+        {"text": "Nothing.", "label": None},
+    ]  # fmt: skip
+    docs, _ = convert_text(tmp_path, "\n".join(map(json.dumps, rows)) + "\n\n")
+    assert docs[0].cats == {"A": 1.0} and entities(docs[0]) == [("pump", "PART")] and "qa" not in docs[0].spans
+    assert docs[1].cats == {"A": 1.0, "B": 1.0} and docs[1].has_annotation("ENT_IOB") and not docs[1].ents
+    assert docs[2].cats == {"A": 0.5} and entities(docs[2]) == [("pump", "PART")]
+    assert not docs[3].has_annotation("ENT_IOB") and docs[3].spans["qa"].attrs["questions"] == {"q1": "What?", "q2": "Who?"}
+    assert [(span.text, span.id_) for span in docs[3].spans["qa"]] == [("pump", "q1")]
+    assert not docs[4].cats and not docs[4].has_annotation("ENT_IOB")
+
+
+CONLL = {
+    "IOB2": "EU B-ORG\nrejects O\nNew B-LOC\nYork I-LOC\nBonn B-LOC\n",
+    "IOB1": "EU I-ORG\nrejects O\nNew I-LOC\nYork I-LOC\nBonn B-LOC\n",
+    "BIOES": "EU S-ORG\nrejects O\nNew B-LOC\nYork E-LOC\nBonn S-LOC\n",
+}
+
+
+@pytest.mark.parametrize("scheme", list(CONLL))
+def test_conll_schemes_are_told_apart(tmp_path, scheme):
+    docs, report = convert_text(tmp_path, CONLL[scheme])
+    assert entities(docs[0]) == [("EU", "ORG"), ("New York", "LOC"), ("Bonn", "LOC")]
+    assert report.counts[f"sentences read as {scheme}"] == 1
+
+
+def test_conll_documents_and_columns(tmp_path):
+    text = "-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\n\nBonn NNP B-NP B-LOC\n\n-DOCSTART- -X- O O\n\n# comment\nx X O O\n"
+    docs, _ = convert_text(tmp_path, text.replace("\n", "\r\n"))
+    assert [doc.text for doc in docs] == ["EU Bonn", "x"] and entities(docs[0]) == [("EU", "ORG"), ("Bonn", "LOC")]
+
+
+TAGS = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=1, max_size=12)
+
+
+@settings(deadline=None)
+@given(TAGS)
+def test_iob2_round_trip(tmp_path_factory, tags):
+    """Any valid IOB2 sequence is read as the entities it names."""
+    for i, tag in enumerate(tags):
+        if tag[0] == "I" and (i == 0 or tags[i - 1][2:] != tag[2:]):
+            tags[i] = "B" + tag[1:]
+    if not any(tag[0] == "B" for tag in tags):
+        return
+    path = tmp_path_factory.mktemp("conll") / "f"
+    path.write_text("".join(f"w{i} {tag}\n" for i, tag in enumerate(tags)))
+    doc = record_to_doc(next(read_conll(str(path), Report())), NLP, Report())
+    assert [token.ent_iob_ + (f"-{token.ent_type_}" if token.ent_type_ else "") for token in doc] == tags
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("EU B-ORG\nx I-LOC\n", ["line 2", "'I-LOC' cannot follow 'B-ORG'"]),
+        ("a O\nb B-X\nx I-X\nc O\nd I-X\n", ["line 5", "'I-X' cannot follow 'O'"]),
+        ("EU B-ORG\nword\n", ["line 2", "a token and a tag"]),
+        ("EU B-ORG\nx Z-ORG\n", ["line 2", "'Z-ORG' is no IOB tag"]),
+        ("EU S-X\nx B-X\ny O\n", ["line 3", "not closed"]),
+    ],
+)
+def test_invalid_iob_names_the_line(tmp_path, text, words):
+    with pytest.raises(UserError) as error:
+        convert_text(tmp_path, text, format="conll")
+    assert all(word in str(error.value) for word in words), error.value
+
+
+PUBTATOR = "1|t|Pump failure.\n1|a|The pump | valve broke.\n1\t0\t4\tPump\tPART\tD1\n1\t18\t22\tpump\tPART\n1\tCID\tD1\tD2\n\n"
+
+
+def test_pubtator(tmp_path):
+    docs, report = convert_text(tmp_path, PUBTATOR * 2)
+    assert len(docs) == 2 and docs[0].text == "Pump failure. The pump | valve broke."
+    assert entities(docs[0]) == [("Pump", "PART"), ("pump", "PART")] and report.counts["relations left out"] == 2
+    with pytest.raises(UserError, match=r"line 3: the mention is 'Pomp', but the text at 0:4 is 'Pump'"):
+        convert_text(tmp_path, PUBTATOR.replace("\tPump", "\tPomp"))
+
+
+def squad(context, answers, impossible=False):
+    qa = {"id": "1", "question": "What?", "answers": answers, "is_impossible": impossible}
+    return json.dumps({"data": [{"title": "t", "paragraphs": [{"context": context, "qas": [qa]}]}]})
+
+
+def test_squad_and_its_repairs(tmp_path):
+    text = "The pump failed, and the other pump too."
+    docs, _ = convert_text(tmp_path, squad(text, [{"text": "pump", "answer_start": 4}]))
+    assert docs[0].spans["qa"][0].start_char == 4
+    docs, report = convert_text(tmp_path, squad(text, [{"text": "pump", "answer_start": 6}]))
+    assert docs[0].spans["qa"][0].start_char == 4 and report.counts["answer offsets repaired"] == 1
+    assert "is at 4, not at 6" in report.notes[0]
+    docs, report = convert_text(tmp_path, squad(text, [{"text": "valve", "answer_start": 4}]))
+    assert docs[0].spans["qa"].attrs["questions"] == {}  # left out, not made unanswerable
+    assert report.counts["questions left out, no answer of theirs is in the text"] == 1
+    docs, report = convert_text(tmp_path, squad(text, [], impossible=True))
+    assert docs[0].spans["qa"].attrs["answers"] == {"1": []} and report.counts["questions without an answer"] == 1
+    docs, report = convert_text(tmp_path, squad("It took 20mg.", [{"text": "20", "answer_start": 8}]))
+    assert docs[0].spans["qa"].attrs["answers"] == {"1": ["20"]}  # scored against what was written
+    with pytest.raises(UserError, match=r"article 0 .t., paragraph 0"):
+        convert_text(tmp_path, '{"data": [{"title": "t", "paragraphs": [{"context": "x"}]}]}')
+
+
+@settings(deadline=None)
+@given(st.text("ab ", min_size=1, max_size=30), st.integers(0, 29), st.integers(1, 5), st.integers(-60, 60))
+def test_a_repaired_answer_is_always_the_answers_text(text, start, size, shift):
+    answer = text[start : start + size]
+    record = Record(text, "here", questions=[Question("1", "Q?", [Answer(max(0, start + shift), answer)])])
+    doc = record_to_doc(record, NLP, Report())
+    assert all(found == answer for found in doc.spans["qa"].attrs["answers"].get("1", []))
+
+
+def test_mentions_off_token_boundaries_are_left_unannotated(tmp_path):
+    record = Record("The pumps failed", "here", entities=[Entity(4, 8, "PART"), Entity(10, 16, "FAULT")])
+    report = Report()
+    doc = record_to_doc(record, NLP, report)
+    assert entities(doc) == [("failed", "FAULT")] and [token.ent_iob for token in doc] == [2, 0, 3]
+    assert report.counts["entities off token boundaries, tokens left unannotated"] == 1
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"", ["the file is empty"]),
+        (b'{"text": "a", "label": "A"}\n{"text": "caf\xe9"}\n', ["line 2", "0xe9", "UTF-8"]),
+        (b'{"text": "a", "label": "A"}\n{"text": \n', ["line 2", "not valid JSON"]),
+        (b'{"text": \n', ["line 2", "not valid JSON"]),
+        (b'{"txt": "a"}\n', ["line 1", '"text" is needed', "'txt'"]),
+        (b'{"text": "a", "entities": [{"start": 0}]}\n', ["line 1", "'end' is missing"]),
+        (b'{"text": "a", "label": ["A"]}\n', ["line 1", 'use "labels"']),
+        (b'{"text": "a", "entities": [[0, 9, "X"]]}\n', ["line 1", "outside the text"]),
+        (b'{"text": "a", "qas": [{"question": " "}]}\n', ["line 1", "is empty"]),
+        (b"hello\n", ["not recognised", "--format"]),
+    ],
+)
+def test_broken_files_name_file_line_and_remedy(tmp_path, data, words):
+    with pytest.raises(UserError) as error:
+        convert_text(tmp_path, data)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_a_missing_file_and_a_bom(tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such file"):
+        list(read_records(tmp_path / "nowhere", Report()))
+    docs, _ = convert_text(tmp_path, b'\xef\xbb\xbf{"text": "a", "label": "A"}\r\n')
+    assert docs[0].text == "a"
+
+
+def test_the_format_is_told_by_content(tmp_path):
+    for text, format in (
+        (PUBTATOR, "pubtator"),
+        (CONLL["IOB1"], "conll"),
+        (squad("x", []), "squad"),
+        ('{"text": "data"}\n', "jsonl"),
+    ):
+        (tmp_path / "file.json").write_text(text)
+        assert guess_format(tmp_path / "file.json") == format
+    (tmp_path / "file.json").write_text(json.dumps(json.loads(squad("x", [])), indent=1))
+    assert guess_format(tmp_path / "file.json") == "squad"
+
+
+def splits(tmp_path, train, dev, **kwargs):
+    for name, rows in (("train", train), ("dev", dev)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "dev")}
+    paths = {name: tmp_path / "out" / f"{name}.spacy" for name in files}
+    options = {"format": "auto", "lang": "en", "shard_size": 10, "allow_unseen": False, **kwargs}
+    return convert_splits(files, paths, **options), paths
+
+
+def test_a_label_that_training_never_saw(tmp_path):
+    train, dev = [{"text": "a", "label": "WEAR"}, {"text": "c", "label": "FOD"}], [{"text": "b", "label": "WAER"}]
+    with pytest.raises(UserError, match=r"dev.jsonl, line 1: the category 'WAER' is never seen in .*known: FOD, WEAR"):
+        splits(tmp_path, train, dev)
+    assert not (tmp_path / "out").exists()  # nothing half-written
+    reports, _ = splits(tmp_path, train, dev, allow_unseen=True)
+    assert reports["dev"].counts["labels that training data lacks"] == 1
+
+
+def test_splits_share_categories_and_repeats_are_reported(tmp_path):
+    train = [{"text": "a", "label": "A"}, {"text": "b", "label": "B"}, {"text": "c", "cats": {"A": 1}}]
+    reports, paths = splits(tmp_path, train, [{"text": "a", "label": "A"}])
+    docs = list(read_docs(paths["train"], NLP.vocab))
+    assert docs[0].cats == {"A": 1.0, "B": 0.0} and docs[2].cats == {"A": 1.0}  # "cats" says nothing of B
+    assert next(read_docs(paths["dev"], NLP.vocab)).cats == {"A": 1.0, "B": 0.0}
+    assert reports["dev"].counts["documents that are in train too"] == 1
+
+
+def test_a_file_without_annotations(tmp_path):
+    with pytest.raises(UserError, match="none of its 1 documents has an annotation"):
+        splits(tmp_path, [{"text": "a", "category": "A"}], [{"text": "b", "label": "A"}])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.text(min_size=1, max_size=20), max_size=12), st.integers(1, 5))
+def test_shards_keep_every_document_in_order(tmp_path_factory, texts, size):
+    folder = tmp_path_factory.mktemp("shards") / "docs"
+    docs = [NLP.make_doc(text) for text in texts]
+    if not docs:
+        return
+    assert write_docs(docs, folder, size) == len(texts)
+    assert [doc.text for doc in read_docs(folder, NLP.vocab)] == texts
+    assert len(list(folder.iterdir())) == -(-len(texts) // size)
+
+
+def test_writing_again_replaces_and_failing_keeps(tmp_path, monkeypatch):
+    path = tmp_path / "docs.spacy"
+    write_docs([NLP.make_doc("one")], path)
+
+    def broken():
+        yield NLP.make_doc("two")
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        write_docs(broken(), path)
+    assert [doc.text for doc in read_docs(path, NLP.vocab)] == ["one"]
+
+
+def test_gold_survives_docbin():
+    record = Record(
+        "The pump failed.", "", {"A": 1.0}, True, [Entity(4, 8, "PART")], [Question("1", "What?", [Answer(4, "pump")])]
+    )
+    doc = record_to_doc(record, NLP, Report())
+    back = next(DocBin().from_bytes(DocBin(docs=[doc]).to_bytes()).get_docs(NLP.vocab))
+    assert isinstance(back, Doc) and back.cats == {"A": 1.0} and entities(back) == [("pump", "PART")]
+    assert back.spans["qa"].attrs == {"questions": {"1": "What?"}, "answers": {"1": ["pump"]}} and back.spans["qa"][0].id_ == "1"
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs the public benchmark data (set MTL_DATA to its folder)")
+def test_the_public_files_are_read_whole():
+    files = {
+        "biomedical/ner_bc5cdr/CDR_TrainingSet.PubTator.txt": ("pubtator", 500),
+        "biomedical/textcat_abstract_roles/abstract_roles_validation.jsonl": ("jsonl", 919),
+        "biomedical/qa_evidence_inference/squad_sections_validation.json": ("squad", 161),
+        "general/xquad_en/xquad.en.json": ("squad", 240),
+    }
+    for name, (format, count) in files.items():
+        report = Report()
+        path = os.path.join(DATA, name)
+        assert guess_format(path) == format
+        docs = [record_to_doc(record, NLP, report) for record in read_records(path, report)]
+        assert len(docs) == count
+        assert not report.counts.get("answers left out, their text is not near the offset")
