@@ -17,7 +17,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from mtl.adapt.masking import MaskedBatch, MaskSettings, mask_words
-from mtl.adapt.mlm import head_parameters, load_mlm, masked_loss, mean_loss
+from mtl.adapt.mlm import head_parameters, load_mlm, masked_loss, mean_loss, start_at_frequencies
 from mtl.adapt.text import pack_blocks, read_documents, split_documents
 from mtl.encoder.limits import faster_in_bf16, pick_device, real_length
 from mtl.encoder.sources import load_tokenizer
@@ -36,10 +36,10 @@ class AdaptSettings:
     max_steps: int = 0  # 0: no limit
     minutes: float = 0.0  # 0: no limit; covers the encoder's training, not reading and evaluation
     length: int = 128  # wordpieces a block
-    batch_blocks: int = 32
+    batch_blocks: int = 16
     learn_rate: float = 1e-4
-    head_learn_rate: float = 1e-3  # while the head alone is trained
-    head_share: float = 0.15  # of the budget, spent on the head alone where the checkpoint has none
+    head_learn_rate: float = 2e-3  # while the head alone is trained
+    head_share: float = 0.3  # of the budget, spent on the head alone where the checkpoint has none
     warmup: float = 0.06
     weight_decay: float = 0.01
     rate: float = 0.15
@@ -103,6 +103,9 @@ class Adaptation:
                 f"{len(documents):,} documents, {words:,} words; {len(train):,} to train on ({len(blocks):,} blocks of "
                 f"{settings.length} wordpieces), {len(held):,} held out; {'bf16' if self.bf16 else 'fp32'} on {self.device.type}"
             )
+            if self.missing:
+                pieces = torch.from_numpy(np.concatenate(list(blocks["pieces"])))
+                start_at_frequencies(self.model, torch.bincount(pieces, minlength=self.model.config.vocab_size))
             report = self._train(blocks, evaluations)
         report |= {"documents": len(documents), "words": words, "held_out_documents": len(held), "settings": asdict(settings)}
         self._save(out, report)

@@ -41,6 +41,17 @@ def head_parameters(model: PreTrainedModel) -> List[nn.Parameter]:
     return [parameter for parameter in model.parameters() if id(parameter) not in shared]
 
 
+def start_at_frequencies(model: PreTrainedModel, counts: Tensor) -> None:
+    """Set a new head's output bias to the log frequency of each wordpiece, so that it starts at the unigram perplexity.
+
+    counts: (vocabulary,), how often each occurs in the training text; one is added to each.
+    """
+    bias = model.get_output_embeddings().bias
+    smoothed = counts.float()[: len(bias)] + 1
+    with torch.no_grad():
+        bias.copy_((smoothed / smoothed.sum()).log())
+
+
 def masked_loss(model: PreTrainedModel, batch: MaskedBatch, attention: Tensor) -> Tensor:
     """Mean cross-entropy (nats) over the chosen positions; the vocabulary matrix meets no other position.
 

@@ -70,7 +70,7 @@ def adapt(
     max_steps: int = typer.Option(0, help="At most so many steps. 0: no limit."),
     minutes: float = typer.Option(0.0, help="At most so many minutes of training. 0: no limit."),
     length: int = typer.Option(128, help="Wordpieces a block."),
-    batch_blocks: int = typer.Option(32, help="Blocks a step."),
+    batch_blocks: int = typer.Option(16, help="Blocks a step."),
     learn_rate: float = typer.Option(1e-4, help="Peak learning rate."),
     rate: float = typer.Option(0.15, help="Share of words that are masked."),
     held_out: float = typer.Option(0.05, help="Share of documents kept apart to measure on."),

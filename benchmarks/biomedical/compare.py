@@ -1,0 +1,34 @@
+"""Joint against twins: one table, one result file.
+
+python benchmarks/biomedical/compare.py metrics/joint.json metrics/twins.json OUT.json
+"""
+
+import json
+import sys
+from pathlib import Path
+
+# head -> its score, how it is called; a joint score may be at most BAR points below its twin
+SCORES = {
+    "ner": ("ents_f", "BC5CDR, entity F1"),
+    "roles": ("cats_accuracy", "abstract roles, accuracy"),
+    "qa": ("qa_f1", "Evidence Inference, token F1"),
+}
+BAR = 1.0
+
+
+def main(joint_file: str, twins_file: str, out: str) -> None:
+    joint, twins = (json.loads(Path(file).read_text()) for file in (joint_file, twins_file))
+    rows = {}
+    print(f"{'':32}  {'joint':>6}  {'twin':>6}  {'difference':>10}")
+    for head, (key, name) in SCORES.items():
+        if head in twins["tasks"]:
+            ours, theirs = 100 * joint["scores"][key], 100 * twins["tasks"][head][key]
+            rows[head] = {"score": key, "joint": ours, "twin": theirs, "difference": ours - theirs}
+            verdict = "" if ours >= theirs - BAR else f"   more than {BAR} below"
+            print(f"{name:32}  {ours:6.1f}  {theirs:6.1f}  {ours - theirs:+10.1f}{verdict}")
+    result = {"comparison": rows, "joint": joint, "twins": twins}
+    Path(out).write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

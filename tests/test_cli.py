@@ -1,0 +1,234 @@
+"""The commands, saving, packaging, and the sample project's files."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import spacy
+import srsly
+from conftest import ROOT, make_nlp, overfit, save_tiny
+from spacy.util import load_config
+from typer.testing import CliRunner
+
+from mtl.cli.app import app
+from mtl.errors import UserError
+from mtl.files import replacing
+from mtl.training.packaging import build_wheels
+from mtl.training.saving import atomic_save, without_local_paths
+
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+
+
+def mtl(*arguments, cwd=None):
+    """Run the console script as a person does: a process, with its exit code and both streams."""
+    command = [sys.executable, "-m", "mtl", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT)
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory):
+    """A tiny encoder of 256 wordpieces, in which the sample's questions have room."""
+    return save_tiny("bert", tmp_path_factory.mktemp("longer") / "encoder", max_position_embeddings=256)
+
+
+@pytest.fixture(scope="module")
+def pipeline(longer, tmp_path_factory):
+    nlp = make_nlp(longer)
+    overfit(nlp, steps=60)
+    path = tmp_path_factory.mktemp("pipeline") / "model"
+    atomic_save()(nlp).to_disk(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """The sample's labelled files, converted."""
+    out = tmp_path_factory.mktemp("corpus")
+    done = mtl("convert", *(ROOT / "corpus" / f"{split}.jsonl" for split in ("train", "dev", "test")), "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "300 documents" in done.stdout and "documents with questions" in done.stdout
+    return out
+
+
+def test_every_command_has_help_with_an_example():
+    runner = CliRunner()
+    for name in ("convert", "adapt", "evaluate", "ask", "package", "verify"):
+        shown = runner.invoke(app, [name, "--help"])
+        assert shown.exit_code == 0 and "Example: mtl " + name in shown.output
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["convert", "nowhere.jsonl", "--out", "x"], ["nowhere.jsonl", "no such file"]),
+        (["ask", "no_such_pipeline", "text", "Why?"], ["no_such_pipeline", "no such pipeline"]),
+        (["adapt", "./nowhere", "also-nowhere.txt", "--out", "x"], ["./nowhere", "no such folder"]),
+        (["evaluate", "no_such_pipeline", "x.spacy"], ["no such pipeline"]),
+        (["package", "nowhere"], ["nowhere", "config.cfg is missing"]),
+        (["verify", "nowhere", "--text", "a"], ["nowhere", "mtl package"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_1(tmp_path, arguments, words):
+    done = mtl(*arguments, cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ") and all(word in done.stderr for word in words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ask_and_evaluate(pipeline, corpus, tmp_path):
+    done = mtl("ask", pipeline, "The pump failed in Oslo.", "What failed?", "Who called?")
+    assert done.returncode == 0 and "? What failed?" in done.stdout and "> " in done.stdout
+    done = mtl("evaluate", pipeline, corpus / "test.spacy", "--train", corpus / "train.spacy", "--out", tmp_path / "m.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "m.json").read_text())
+    assert set(result["baselines"]) == {"cats_accuracy", "ents_f", "qa_f1", "qa_em"}
+    assert {"cats_accuracy", "ents_f", "qa_f1", "qa_em"} <= set(result["scores"]) and result["documents"] == 100
+    assert "most frequent category" in done.stdout
+
+
+def test_asking_a_pipeline_without_the_head(tmp_path):
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    done = mtl("ask", tmp_path / "blank", "text", "Why?")
+    assert done.returncode == 1 and "no question-answering head" in done.stderr
+
+
+def train_command(tiny_folder, corpus, out, *more):
+    return [
+        sys.executable, "-m", "spacy", "train", str(ROOT / "configs" / "sample.cfg"), "--output", str(out), "--paths.train",
+        str(corpus / "train.spacy"), "--paths.dev", str(corpus / "dev.spacy"), "--paths.encoder", tiny_folder,
+        "--training.logger.balance_file", str(out) + "-balance.jsonl", *more,
+    ]  # fmt: skip
+
+
+def test_spacy_train_runs_our_config_without_code_and_saves_no_local_path(longer, corpus, tmp_path):
+    out = tmp_path / "out"
+    more = ["--training.max_steps", "6", "--training.eval_frequency", "3", "--training.optimizer.learn_rate.warmup_steps", "2"]
+    done = subprocess.run(train_command(longer, corpus, out, *more), capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    header = next(line for line in done.stdout.splitlines() if "CATS_ACCURACY" in line)
+    assert all(column in header for column in ("LOSS TEXTCAT", "LOSS NER", "LOSS QA", "ENTS_F", "QA_F1", "SCORE"))
+    nlp = spacy.load(out / "model-best")
+    assert nlp("The pump failed.").cats and nlp("The pump failed.")._.ask("What failed?") is not None
+    for file in (out / "model-best").rglob("*"):
+        assert not file.is_file() or str(tmp_path).encode() not in file.read_bytes(), file
+    rows = [json.loads(line) for line in Path(str(out) + "-balance.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 3, 6] and "cosine/ner/textcat" in rows[1] and rows[1]["norm/qa"] > 0
+    assert {entry.name for entry in out.iterdir()} == {"model-best", "model-last"}
+
+
+def test_ctrl_c_in_training_leaves_the_best_model_loadable(longer, corpus, tmp_path):
+    out = tmp_path / "out"
+    more = ["--training.max_steps", "100000", "--training.eval_frequency", "2", "--training.logger.progress_bar", "null"]
+    process = subprocess.Popen(
+        train_command(longer, corpus, out, *more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "model-best" / "meta.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert spacy.load(out / "model-best")("The pump failed.").cats
+    assert not [entry.name for entry in out.iterdir() if ".partial" in entry.name or ".old" in entry.name]
+
+
+def test_a_config_mistake_is_named(longer, corpus, tmp_path):
+    for name, value, words in (
+        ("components.transformer.model.precision", "fp8", ["precision", "bf16"]),
+        ("paths.encoder", str(tmp_path / "nowhere"), ["no such folder"]),
+        ("training.optimizer.clip", "-1", ["optimizer.clip"]),
+    ):
+        done = subprocess.run(
+            train_command(longer, corpus, tmp_path / "out", f"--{name}", value), capture_output=True, text=True, env=ENVIRONMENT
+        )
+        assert done.returncode != 0 and all(word in done.stderr + done.stdout for word in words), name
+
+
+def test_a_full_disk_keeps_what_was_saved(pipeline, tmp_path, monkeypatch):
+    nlp = spacy.load(pipeline)
+    safe = atomic_save()(nlp)
+    safe.to_disk(tmp_path / "model")
+    before = {file: file.read_bytes() for file in (tmp_path / "model").rglob("*") if file.is_file()}
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nlp.get_pipe("ner"), "to_disk", full)
+    with pytest.raises(UserError, match=r"not enough disk space to write .*model .*untouched"):
+        safe.to_disk(tmp_path / "model")
+    assert {file: file.read_bytes() for file in (tmp_path / "model").rglob("*") if file.is_file()} == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_replacing_is_all_or_nothing(tmp_path):
+    target = tmp_path / "file"
+    with replacing(target) as partial:
+        partial.write_text("one")
+    with pytest.raises(RuntimeError), replacing(target) as partial:
+        partial.write_text("two")
+        raise RuntimeError
+    assert target.read_text() == "one" and [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_absolute_paths_are_cut_from_a_saved_config(tmp_path):
+    config = load_config(ROOT / "configs" / "sample.cfg")
+    config["paths"] |= {"train": "/home/me/train.spacy", "dev": "C:\\data\\dev.spacy", "encoder": "training/encoder"}
+    config.to_disk(tmp_path / "config.cfg")
+    without_local_paths(tmp_path / "config.cfg")
+    saved = load_config(tmp_path / "config.cfg")
+    assert saved["paths"]["train"] == "train.spacy" and saved["paths"]["dev"] == "dev.spacy"
+    assert saved["paths"]["encoder"] == "training/encoder" and saved["corpora"] == config["corpora"]
+
+
+def test_wheels_hold_the_pipeline_once_and_require_spacy_mtl(pipeline, tmp_path):
+    import zipfile
+
+    wheels = build_wheels(pipeline, tmp_path, "test_pipeline", "1.2.3")
+    assert wheels[0].name == "en_test_pipeline-1.2.3-py3-none-any.whl"
+    names = zipfile.ZipFile(wheels[0]).namelist()
+    assert sum(name.endswith("encoder/model.safetensors") for name in names) == 1
+    assert not any(name.endswith((".pkl", ".pt")) for name in names)
+    metadata = zipfile.ZipFile(wheels[0]).read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
+    assert "Requires-Dist: spacy-mtl" in metadata and "doc._.ask" in metadata
+    own = zipfile.ZipFile(wheels[1]).namelist()
+    assert "mtl/heads/qa/component.py" in own and "mtl/py.typed" in own and not any("test" in name for name in own)
+
+
+def test_the_project_says_what_is_there():
+    project = srsly.read_yaml(ROOT / "project.yml")
+    for asset in project["assets"]:
+        assert hashlib.md5((ROOT / asset["dest"]).read_bytes()).hexdigest() == asset["checksum"]
+    commands = {command["name"]: command for command in project["commands"]}
+    assert list(commands) == project["workflows"]["all"]
+    made = {asset["dest"] for asset in project["assets"]}
+    for command in commands.values():
+        assert command["outputs"], "a command without outputs always runs again"
+        for dep in command["deps"]:
+            assert dep in made or (ROOT / dep).exists() or dep.startswith("${vars"), dep
+        made |= set(command["outputs"])
+
+
+def test_the_sample_corpus_is_what_its_datasheet_says():
+    for split, count in (("train", 300), ("dev", 70), ("test", 100)):
+        rows = [json.loads(line) for line in (ROOT / "corpus" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert len(rows) == count
+        for row in rows:
+            for entity in row.get("entities", ()):
+                assert row["text"][entity["start"] : entity["end"]].strip()
+            for qa in row.get("qas", ()):
+                for answer in qa["answers"]:
+                    assert row["text"][answer["answer_start"] :].startswith(answer["text"])
+    assert len((ROOT / "corpus" / "domain.txt").read_text(encoding="utf-8").split()) >= 60_000
+
+
+def test_the_readme_start_has_two_lines():
+    block = (ROOT / "README.md").read_text().split("## Start", 1)[1].split("```")[1]
+    lines = block.strip().splitlines()[1:] if not block.startswith("\n") else block.strip().splitlines()
+    assert len(lines) == 2 and "spacy project run all" in lines[0] and "pytest" in lines[1]
