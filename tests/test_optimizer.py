@@ -95,17 +95,17 @@ def test_parameters_that_come_later_are_taken_in():
 
 
 def test_schedules():
-    linear = list(itertools.islice(warmup_linear(1.0, 2, 5), 7))
+    linear = list(itertools.islice(warmup_linear(1.0, 5, 0.4), 7))
     assert linear == pytest.approx([0.5, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0])
-    cosine = list(itertools.islice(warmup_cosine(1.0, 2, 5, final=0.1), 7))
+    cosine = list(itertools.islice(warmup_cosine(1.0, 5, 0.4, final=0.1), 7))
     assert cosine[:2] == [0.5, 1.0] and cosine[2] > cosine[3] > cosine[4] > 0.1 and cosine[6] == pytest.approx(0.1)
     for make in (warmup_linear, warmup_cosine):
-        with pytest.raises(UserError, match=r"schedule\.warmup_steps"):
-            make(1.0, 10, 5)
+        with pytest.raises(UserError, match=r"schedule\.warmup"):
+            make(1.0, 5, 2.0)
 
 
 def test_schedules_drive_the_rate_of_the_torch_optimizer():
-    optimizer = adamw(warmup_linear(1.0, 1, 3), head_factor=1)
+    optimizer = adamw(warmup_linear(1.0, 3, 0.3), head_factor=1)
     made = parameters(**DEPTHS)
     seen = []
     for _ in range(3):
@@ -127,7 +127,7 @@ def test_registered_names_resolve_from_a_config(tiny):
     config = {
         "optimizer": {
             "@optimizers": "mtl.AdamW.v1", "layer_decay": 0.9, "factors": {"embeddings": 0.5},
-            "learn_rate": {"@schedules": "mtl.WarmupCosine.v1", "rate": 1e-3, "warmup_steps": 2, "total_steps": 9},
+            "learn_rate": {"@schedules": "mtl.WarmupCosine.v1", "rate": 1e-3, "warmup": 0.2, "total_steps": 9},
         }
     }  # fmt: skip
     optimizer = registry.resolve(config)["optimizer"]
