@@ -50,7 +50,8 @@ def repository(tmp_path):
     rows = [
         {"PMCID": "1", "PromptID": "7", "Valid Label": "True", "Valid Reasoning": "True", "Evidence Start": start,
          "Evidence End": start + len("Pain was lower with the drug than with placebo.")},
-        {"PMCID": "1", "PromptID": "7", "Valid Label": "False", "Valid Reasoning": "True", "Evidence Start": 0, "Evidence End": 5},
+        {"PMCID": "1", "PromptID": "7", "Valid Label": "False", "Valid Reasoning": "True", "Evidence Start": 0,
+         "Evidence End": 5},
     ]  # fmt: skip
     prompts = [{"PromptID": "7", "Outcome": "pain", "Intervention": "the drug", "Comparator": "placebo"}]
     for name, table in (("v2_annotations.csv", rows), ("prompts_merged.csv", prompts)):

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import spacy
 import srsly
-from conftest import ROOT, make_nlp, overfit, save_tiny
+from conftest import ROOT, gold_doc, make_nlp, overfit, save_tiny
 from spacy.util import load_config
 from typer.testing import CliRunner
 
 from mtl.cli.app import app
+from mtl.data.docs import write_docs
 from mtl.errors import UserError
 from mtl.files import replacing
 from mtl.training.packaging import build_wheels
@@ -58,7 +59,7 @@ def corpus(tmp_path_factory):
 
 def test_every_command_has_help_with_an_example():
     runner = CliRunner()
-    for name in ("convert", "adapt", "evaluate", "ask", "package", "verify"):
+    for name in ("convert", "adapt", "steps", "evaluate", "ask", "package", "verify"):
         shown = runner.invoke(app, [name, "--help"])
         assert shown.exit_code == 0 and "Example: mtl " + name in shown.output
 
@@ -90,6 +91,17 @@ def test_ask_and_evaluate(pipeline, corpus, tmp_path):
     assert set(result["baselines"]) == {"cats_accuracy", "ents_f", "qa_f1", "qa_em"}
     assert {"cats_accuracy", "ents_f", "qa_f1", "qa_em"} <= set(result["scores"]) and result["documents"] == 100
     assert "most frequent category" in done.stdout
+
+
+def test_steps_are_those_of_the_first_epoch(corpus):
+    done = mtl(
+        "steps", ROOT / "configs" / "sample.cfg", "--paths.train", corpus / "train.spacy", "--training.batcher.size", "2000"
+    )
+    assert done.returncode == 0, done.stderr
+    numbers = [int(word.replace(",", "")) for word in done.stdout.split() if word[0].isdigit()]
+    assert numbers[1] == 300 and 25 < numbers[0] < 60
+    done = mtl("steps", "nowhere.cfg")
+    assert done.returncode == 1 and "no such file" in done.stderr
 
 
 def test_asking_a_pipeline_without_the_head(tmp_path):
@@ -149,6 +161,17 @@ def test_a_config_mistake_is_named(longer, corpus, tmp_path):
             train_command(longer, corpus, tmp_path / "out", f"--{name}", value), capture_output=True, text=True, env=ENVIRONMENT
         )
         assert done.returncode != 0 and all(word in done.stderr + done.stdout for word in words), name
+        assert "Traceback" not in done.stderr, done.stderr[-3000:]
+
+
+def test_a_head_without_training_data_is_one_message(longer, tmp_path):
+    nlp = spacy.blank("en")
+    docs = [gold_doc(nlp, "The pump failed.", cats={"A": 1.0, "B": 0.0}), gold_doc(nlp, "It leaked.", cats={"A": 0.0, "B": 1.0})]
+    for split in ("train", "dev"):
+        write_docs(docs, tmp_path / f"{split}.spacy")
+    done = subprocess.run(train_command(longer, tmp_path, tmp_path / "out"), capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "error: the head 'ner' has no training data" in done.stderr and "remove the head" in done.stderr
 
 
 def test_a_full_disk_keeps_what_was_saved(pipeline, tmp_path, monkeypatch):

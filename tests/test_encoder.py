@@ -22,7 +22,7 @@ def load(folder, **kwargs) -> Encoder:
 
 
 def docs_of(texts):
-    return [tokens_of(NLP.make_doc(text)) for text in texts]
+    return tokens_of([NLP.make_doc(text) for text in texts])
 
 
 @given(st.integers(0, 400), st.integers(1, 50), st.integers(0, 60))
@@ -106,6 +106,14 @@ def test_a_prompt_is_encoded_as_the_tokenizer_encodes_a_pair(tiny):
     first = inputs.char_to_token(0, 0, sequence_index=1)
     last = inputs.char_to_token(0, len("Replaced") - 1, sequence_index=1)
     torch.testing.assert_close(found.vectors[0], expected[first : last + 1].mean(0), atol=1e-5, rtol=1e-4)
+
+
+@given(st.text(max_size=80))
+def test_the_text_of_a_doc_is_its_own(text):
+    doc = NLP.make_doc(text)
+    (tokens,) = tokens_of([doc])
+    assert tokens.text == doc.text == text
+    assert [text[s:e] for s, e in zip(tokens.starts, tokens.ends)] == [token.text for token in doc]
 
 
 def test_real_length_of_families_that_count_positions_from_the_padding_index(tiny):

@@ -94,6 +94,24 @@ def adapt(
     typer.echo(f"{report['tokens']:,} tokens in {report['seconds']:.0f} s ({report['tokens_per_second']:,} a second) -> {out}")
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def steps(
+    context: typer.Context,
+    config: Path = typer.Argument(..., help="A training config; settings can be overridden as in `spacy train`."),
+) -> None:
+    """Count the steps of an epoch, to choose max_steps by: the learning-rate schedule must know the length of the run.
+
+    \b
+    Example: mtl steps configs/sample.cfg --paths.train corpus/spacy/train.spacy
+    """
+    from mtl.training.steps import count_steps
+
+    found = count_steps(config, context.args)
+    typer.echo(
+        f"{found['steps']:,} steps an epoch: {found['examples']:,} examples, {found['words']:,} words of {found['encoded']:,} encoded"
+    )
+
+
 @app.command()
 def evaluate(
     pipeline: str = typer.Argument(..., help="A pipeline's folder or package."),

@@ -10,7 +10,7 @@ import numpy as np
 import srsly
 import torch
 from spacy import util
-from spacy.attrs import IDX, LENGTH
+from spacy.attrs import IDX, LENGTH, ORTH, SPACY
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
@@ -49,10 +49,29 @@ Language.factory(
 )
 
 
-def tokens_of(doc: Doc) -> Tokens:
-    """Where a Doc's tokens stand in its text."""
-    places = doc.to_array([IDX, LENGTH]).astype(np.int64)
-    return Tokens(doc.text, places[:, 0], places[:, 0] + places[:, 1])
+class _Words(Dict[int, str]):
+    """The strings of orth ids, each looked up once."""
+
+    def __init__(self, vocab: Vocab) -> None:
+        super().__init__()
+        self.strings = vocab.strings
+
+    def __missing__(self, orth: int) -> str:
+        self[orth] = word = self.strings[orth]
+        return word
+
+
+def tokens_of(docs: Sequence[Doc]) -> List[Tokens]:
+    """Each Doc's text and where its tokens stand in it. (`doc.text` makes an object a token, five times as slow.)"""
+    words = _Words(docs[0].vocab) if docs else {}
+    found = []
+    for doc in docs:
+        table = doc.to_array([IDX, LENGTH, ORTH, SPACY])
+        starts = table[:, 0].astype(np.int64)
+        strings = map(words.__getitem__, table[:, 2].tolist())
+        text = "".join([word + " " if space else word for word, space in zip(strings, table[:, 3].tolist())])
+        found.append(Tokens(text, starts, starts + table[:, 1].astype(np.int64)))
+    return found
 
 
 class Transformer(RobustPipe, TrainablePipe):
@@ -117,15 +136,10 @@ class Transformer(RobustPipe, TrainablePipe):
                     self.add_listener(node, component.name)
 
     def _heads(self) -> List[Any]:
-        """The mtl heads that read from this transformer, in the order of the pipeline."""
-        return [pipe for name, pipe in self._pipeline() if self._listens(name, EncoderListener)]
-
-    def _pipeline(self) -> List[tuple]:
+        """The mtl heads that read from this transformer, in the order of the pipeline, disabled ones too."""
         nlp = self._nlp()
-        return [] if nlp is None else nlp.components
-
-    def _listens(self, name: str, kind: type) -> bool:
-        return any(isinstance(listener, kind) for listener in self.listener_map.get(name, ()))
+        pipes = nlp.components if nlp is not None else []
+        return [pipe for name, pipe in pipes if any(isinstance(one, EncoderListener) for one in self.listener_map.get(name, ()))]
 
     def _stock_listeners(self) -> List[tuple]:
         return [(name, one) for name, many in self.listener_map.items() for one in many if not isinstance(one, EncoderListener)]
@@ -181,12 +195,13 @@ class Transformer(RobustPipe, TrainablePipe):
     def predict(self, docs: Iterable[Doc]) -> Optional[TokenVectors]:
         """Encode the Docs once. RETURNS None where nothing reads a Doc without a prompt."""
         docs = list(docs)
-        if not any(getattr(pipe, "reads_docs", True) for name, pipe in self._pipeline() if name in self.listener_map):
-            if self.listener_map:
-                return None
+        nlp = self._nlp()
+        readers = [pipe for name, pipe in nlp.pipeline if name in self.listener_map] if nlp is not None else []
+        if readers and not any(getattr(pipe, "reads_docs", True) for pipe in readers):
+            return None
         self._settle()
         self._enter_process()
-        return self.encoder.encode([tokens_of(doc) for doc in docs])
+        return self.encoder.encode(tokens_of(docs))
 
     def _enter_process(self) -> None:
         """In a forked worker: one torch thread, since the parent's OpenMP threads do not exist there and waiting hangs."""
@@ -229,8 +244,8 @@ class Transformer(RobustPipe, TrainablePipe):
         """A second pass: each Doc behind its prompt. RAISES (UserError): a prompt is too long for the window."""
         self._settle()
         self._enter_process()
-        known = {id(doc): doc for doc in docs}
-        tokens = {key: tokens_of(doc) for key, doc in known.items()}
+        distinct = list({id(doc): doc for doc in docs}.values())
+        tokens = {id(doc): own for doc, own in zip(distinct, tokens_of(distinct))}
         return self.encoder.encode([tokens[id(doc)] for doc in docs], prompts)
 
     # Training
@@ -258,7 +273,7 @@ class Transformer(RobustPipe, TrainablePipe):
 
     def _open(self, docs: List[Doc], *, train: bool) -> EncoderBatch:
         self._batch_docs = docs
-        return EncoderBatch(self.encoder, [tokens_of(doc) for doc in docs], train=train)
+        return EncoderBatch(self.encoder, tokens_of(docs), train=train)
 
     def batch(self, examples: Sequence[Example]) -> EncoderBatch:
         """The open batch of these examples; where `update` was not called on them, a frozen one that is only read."""
