@@ -107,9 +107,8 @@ def steps(
     from mtl.training.steps import count_steps
 
     found = count_steps(config, context.args)
-    typer.echo(
-        f"{found['steps']:,} steps an epoch: {found['examples']:,} examples, {found['words']:,} words of {found['encoded']:,} encoded"
-    )
+    read = f"{found['words']:,} words, {found['encoded']:,} as the encoder reads them"
+    typer.echo(f"{found['steps']:,} steps an epoch: {found['examples']:,} examples, {read}")
 
 
 @app.command()
