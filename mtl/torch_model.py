@@ -15,7 +15,8 @@ from torch import nn
 
 from mtl.errors import UserError
 
-Parameters = Dict[str, Tuple[nn.Parameter, int]]  # name -> parameter, depth (see TorchOptimizer)
+# name -> parameter, how many layers it stands below the encoder's top (0: the top layer and what is above it; -1: a head)
+Parameters = Dict[str, Tuple[nn.Parameter, int]]
 
 
 class ModuleShim(Shim):

@@ -2,9 +2,11 @@
 
 import gc
 from collections import Counter
+from itertools import islice
 
 import pytest
 import spacy
+from conftest import gold_doc, make_nlp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +104,15 @@ def _docs_alive():
     from spacy.tokens import Doc
 
     return [o for o in gc.get_objects() if isinstance(o, Doc)]
+
+
+def test_heads_see_labels_beyond_the_first_hundred_examples(tiny, tmp_path):
+    """spaCy initializes from 100 examples of a streamed corpus; a rare label must not be lost."""
+    docs = [gold_doc(NLP, "The pump failed.", ents=[(4, 8, "PART")]) for _ in range(300)]
+    write_docs([*docs, gold_doc(NLP, "Oslo.", ents=[(0, 4, "RARE")])], tmp_path / "train.spacy")
+    mixed = MixedCorpus({"ner": tmp_path / "train.spacy"}, temperature(), 0)
+    nlp = make_nlp(tiny(), heads=("ner",), examples=lambda nlp: islice(mixed(nlp), 100))
+    assert nlp.get_pipe("ner").labels == ("PART", "RARE")
 
 
 def test_the_reader_ends_an_epoch_and_goes_on(corpus):

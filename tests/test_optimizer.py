@@ -23,7 +23,8 @@ def parameters(**depths):
     return made
 
 
-DEPTHS = {"embed": 0, "layer0": 1, "layer1": 2, "layer1_bias": 2, "top": 3, "head": 4, "head_bias": 4}
+# name -> layers below the top; -1: a head
+DEPTHS = {"embed": 2, "layer.0.w": 1, "layer.1.w": 0, "layer.1.bias": 0, "top": 0, "head": -1, "head_bias": -1}
 
 
 def rates(optimizer, made):
@@ -37,7 +38,15 @@ def rates(optimizer, made):
 def test_rates_by_depth():
     found = rates(adamw(1e-3, head_factor=10, layer_decay=0.5), parameters(**DEPTHS))
     assert found == pytest.approx(
-        {"embed": 0.25e-3, "layer0": 0.5e-3, "layer1": 1e-3, "layer1_bias": 1e-3, "top": 1e-3, "head": 1e-2, "head_bias": 1e-2}
+        {
+            "embed": 0.25e-3,
+            "layer.0.w": 0.5e-3,
+            "layer.1.w": 1e-3,
+            "layer.1.bias": 1e-3,
+            "top": 1e-3,
+            "head": 1e-2,
+            "head_bias": 1e-2,
+        }
     )
 
 
@@ -51,19 +60,19 @@ def test_only_matrices_are_decayed():
 
 
 def test_the_norm_is_clipped_over_all_parameters():
-    made = parameters(a=0, b=1, c=2)
+    made = parameters(a=2, b=1, c=0)
     sgd(1.0, momentum=0.0, clip=1.0).step_parameters(made)
     moved = torch.cat([(1 - parameter).flatten() for parameter, _ in made.values()])
     assert moved.norm().item() == pytest.approx(1.0, rel=1e-4)
 
 
 def test_factors_match_or_are_an_error():
-    found = rates(adamw(1e-3, head_factor=1, factors={"layer": 0.5, "1$": 0.1}), parameters(**DEPTHS))
-    assert found["layer0"] == pytest.approx(5e-4) and found["layer1"] == pytest.approx(5e-5) and found["embed"] == 1e-3
+    found = rates(adamw(1e-3, head_factor=1, factors={"layer": 0.5, "1.w": 0.1}), parameters(**DEPTHS))
+    assert found["layer.0.w"] == pytest.approx(5e-4) and found["layer.1.w"] == pytest.approx(5e-5) and found["embed"] == 1e-3
     with pytest.raises(UserError, match="'nothing' matches no parameter"):
         adamw(factors={"nothing": 1.0}).step_parameters(parameters(**DEPTHS))
     with pytest.raises(UserError, match="layer_decay is set, but no layers"):
-        adamw(layer_decay=0.9).step_parameters(parameters(embed=0, top=1, head=2))
+        adamw(layer_decay=0.9).step_parameters(parameters(embed=0, top=0, head=-1))
 
 
 @pytest.mark.parametrize("make", [adamw, adam, sgd, rmsprop])
@@ -77,7 +86,7 @@ def test_every_optimizer_goes_down(make):
 
 
 def test_a_gradient_that_is_not_finite_is_skipped(caplog):
-    made = parameters(a=0, b=1)
+    made = parameters(a=1, b=0)
     made["a"][0].grad[0, 0] = math.inf
     optimizer = adamw()
     optimizer.step_parameters(made)
@@ -89,7 +98,7 @@ def test_parameters_that_come_later_are_taken_in():
     made = parameters(**DEPTHS)
     optimizer = adamw()
     optimizer.step_parameters(made)
-    late = made | parameters(new_head=4)
+    late = made | parameters(new_head=-1)
     optimizer.step_parameters(late)
     assert not torch.equal(late["new_head"][0], torch.ones(2, 2))
 

@@ -102,10 +102,28 @@ def test_one_pass_a_document_and_one_a_question(trained):
 def test_the_threshold_is_kept_and_not_tuned_once_loaded(trained, tmp_path):
     trained.to_disk(tmp_path)
     again = spacy.load(tmp_path)
-    threshold = again.get_pipe("qa").cfg["threshold"]
-    assert threshold == trained.get_pipe("qa").cfg["threshold"]
+    threshold = again.get_pipe("qa").threshold
+    assert threshold == trained.get_pipe("qa").threshold
     again.evaluate([Example(again.make_doc("Nothing."), gold_doc(again, "Nothing.", qas={"Who?": None}))])
-    assert again.get_pipe("qa").cfg["threshold"] == threshold
+    assert again.get_pipe("qa").threshold == threshold
+    always = spacy.load(tmp_path, config={"components.qa.threshold": -1e9, "components.qa.n_best": 2})
+    doc = always.make_doc("The pump failed in Oslo.")
+    doc._.questions = ["Who called?"]
+    assert always(doc)._.answers["q1"].text and len(doc.spans["answers"]) == 2  # the config's own settings hold at load
+
+
+def test_a_question_of_a_document_without_wordpieces(trained, tmp_path):
+    trained.evaluate([Example(trained.make_doc(" "), gold_doc(trained, " ", qas={"Who?": None}))])
+    trained.to_disk(tmp_path)  # its margin is -inf, which JSON cannot hold
+    trained.evaluate(sample_examples(trained))
+
+
+def test_two_heads_of_the_same_kind_and_a_removed_one(trained):
+    trained.add_pipe("mtl_qa", name="other")
+    with trained.select_pipes(disable=["other"]):
+        assert trained("The pump failed in Oslo.")._.ask("What failed?").text == "The pump"
+    trained.remove_pipe("other")
+    assert trained.make_doc("The pump failed in Oslo.")._.ask("What failed?").text == "The pump"
 
 
 @pytest.mark.parametrize("questions", ["What?", [""], [3], {"a": ""}])
@@ -116,6 +134,8 @@ def test_bad_questions(trained, questions):
         trained(doc)
     with pytest.raises(UserError, match="not empty"):
         trained("The valve leaked.")._.ask(" ")
+    with pytest.raises(UserError, match="n = 0"):
+        trained("The valve leaked.")._.ask("What?", n=0)
 
 
 def test_a_doc_of_another_pipeline(trained):

@@ -113,6 +113,7 @@ def test_static_balance_divides_by_the_loss_at_the_start():
     gradients = {"a": torch.ones(1), "b": torch.ones(1)}
     assert balance(gradients, {"a": 4.0, "b": 0.5}) == {"a": 0.25, "b": 4.0}
     assert balance({"a": torch.ones(1)}, {"a": 2.0}) == {"a": pytest.approx(1 / 3)}  # the mean of the first losses
+    assert StaticBalance({}, normalize=True)({"c": torch.ones(1)}, {"c": 1e-6}) == {"c": 10.0}  # at most tenfold
     with pytest.raises(UserError, match=r"balance\.weights\.x"):
         StaticBalance({"x": -1.0}, normalize=True)
 
@@ -151,6 +152,40 @@ def test_a_frozen_head_keeps_its_weights_while_the_others_learn(nlp):
     before = nlp.get_pipe("ner").to_bytes()
     nlp.update(sample_examples(nlp), sgd=adamw(1e-2), exclude=["ner"])
     assert nlp.get_pipe("ner").to_bytes() == before
+
+
+@pytest.mark.parametrize("how", ["sourced", "enabled later"])
+def test_heads_learn_wherever_the_pipeline_came_from(tiny, tmp_path, how):
+    made = make_nlp(tiny())
+    if how == "sourced":
+        nlp = spacy.blank("en", vocab=made.vocab)
+        for name in made.pipe_names:
+            nlp.add_pipe(name, source=made)
+        del made
+    else:
+        made.to_disk(tmp_path)
+        nlp = spacy.load(tmp_path, disable=["ner", "textcat"])
+        nlp.enable_pipe("ner")
+        nlp.enable_pipe("textcat")
+    before = {name: nlp.get_pipe(name).to_bytes() for name in HEADS}
+    nlp.update(sample_examples(nlp), sgd=adamw(1e-2))
+    assert all(nlp.get_pipe(name).to_bytes() != before[name] for name in HEADS)
+    assert nlp("The pump failed in Oslo.").cats and nlp("The pump failed.")._.ask("What failed?") is not None
+    assert len(nlp.get_pipe("transformer")._encodings) == 0
+
+
+def test_tokens_that_changed_between_encoder_and_head(nlp):
+    from spacy.language import Language
+
+    @Language.component("merge_first_two")
+    def merge(doc):
+        with doc.retokenize() as retokenizer:
+            retokenizer.merge(doc[:2])
+        return doc
+
+    nlp.add_pipe("merge_first_two", after="transformer")
+    with pytest.raises(UserError, match="tokens of a Doc changed"):
+        nlp("The pump failed.")
 
 
 def test_a_plain_thinc_optimizer_trains_too(nlp):

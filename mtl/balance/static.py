@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mtl.errors import check_range
 
+FLOOR = 0.1  # a task that starts solved (a trained pipeline) is not blown up
 START_STEPS = 10  # losses that the start value is the mean of
 
 
@@ -35,8 +36,7 @@ class StaticBalance:
         return {task: self.weights.get(task, 1.0) / self._scale(task) for task in gradients}
 
     def _scale(self, task: str) -> float:
-        start = self.start.get(task, 1.0)
-        return start if self.normalize and start > 1e-8 else 1.0
+        return max(self.start.get(task, 1.0), FLOOR) if self.normalize else 1.0
 
 
 def static_balance(weights: Dict[str, float] = {}, normalize: bool = True) -> StaticBalance:

@@ -165,7 +165,7 @@ def package(
     version: str = typer.Option("0.0.0", help="The package's version."),
     metrics: Optional[Path] = typer.Option(None, help="Scores that `mtl evaluate --out` wrote, for the package's README."),
 ) -> None:
-    """Build the pipeline's wheel, with spacy-mtl's own beside it. Needs no network.
+    """Build the pipeline's wheel, and spacy-mtl's own beside it where it runs from its sources. Needs no network.
 
     \b
     Example: mtl package training/pipeline/model-best --name mtl_maintenance --version 1.0.0

@@ -34,7 +34,7 @@ def _documents(lines: Lines) -> Iterator[List[Lines]]:
     for number, line in lines + [(0, "")]:
         mark = line.startswith("-DOCSTART-")
         if line.strip() and not mark:
-            if not line.startswith("# "):
+            if not (line.startswith("# ") and line.split()[-1][:2] not in ("O", "B-", "I-")):
                 sentence.append((number, line))
             continue
         if sentence:

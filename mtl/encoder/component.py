@@ -90,6 +90,8 @@ class Transformer(RobustPipe, TrainablePipe):
         self.vocab, self.model, self.name, self.balance = vocab, model, name, balance
         self.cfg: Dict[str, Any] = {}
         self.listener_map: Dict[str, List[Model]] = {}
+        # All components that were ever linked, also while they are disabled (spaCy's own map then forgets them).
+        self._readers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
         self.statistics: Dict[str, float] = {}  # of the last update: see EncoderBatch.backward
         self._nlp = weakref.ref(nlp) if nlp is not None else lambda: None
         self._encodings: weakref.WeakKeyDictionary[Doc, tuple] = weakref.WeakKeyDictionary()
@@ -134,20 +136,25 @@ class Transformer(RobustPipe, TrainablePipe):
                 ours = isinstance(node, EncoderListener)
                 if (ours or stock.is_stock_listener(node)) and node.upstream_name in ("*", self.name):
                     self.add_listener(node, component.name)
+                    self._readers[component.name] = component
 
     def _heads(self) -> List[Any]:
-        """The mtl heads that read from this transformer, in the order of the pipeline, disabled ones too."""
+        """The mtl heads that read from this transformer, disabled ones too."""
+        return [pipe for pipe in self._readers.values() if getattr(pipe, "reads_encoder", lambda _: False)(self)]
+
+    def _enabled(self) -> List[str]:
+        """The names of the enabled components that read from this one, in the order of the pipeline.
+
+        A component can be shared by several pipelines (`add_pipe(source=...)`), and is not told in which of them it runs; where
+        it is not in the one that made it, its links stand for the order.
+        """
         nlp = self._nlp()
-        pipes = nlp.components if nlp is not None else []
-        return [pipe for name, pipe in pipes if any(isinstance(one, EncoderListener) for one in self.listener_map.get(name, ()))]
+        if nlp is not None and any(pipe is self for _, pipe in nlp.pipeline):
+            return [name for name, pipe in nlp.pipeline if self._readers.get(name) is pipe]
+        return list(self.listener_map)
 
     def _stock_listeners(self) -> List[tuple]:
         return [(name, one) for name, many in self.listener_map.items() for one in many if not isinstance(one, EncoderListener)]
-
-    def _last_listener(self) -> Optional[str]:
-        """The last enabled component that reads from this one."""
-        nlp = self._nlp()
-        return next((name for name in reversed(nlp.pipe_names) if name in self.listener_map), None) if nlp else None
 
     # The encoder
 
@@ -195,8 +202,7 @@ class Transformer(RobustPipe, TrainablePipe):
     def predict(self, docs: Iterable[Doc]) -> Optional[TokenVectors]:
         """Encode the Docs once. RETURNS None where nothing reads a Doc without a prompt."""
         docs = list(docs)
-        nlp = self._nlp()
-        readers = [pipe for name, pipe in nlp.pipeline if name in self.listener_map] if nlp is not None else []
+        readers = [self._readers[name] for name in self._enabled() if name in self._readers]
         if readers and not any(getattr(pipe, "reads_docs", True) for pipe in readers):
             return None
         self._settle()
@@ -224,6 +230,10 @@ class Transformer(RobustPipe, TrainablePipe):
         found = [self._encodings[doc] for doc in docs if doc in self._encodings]
         if len(found) < len(docs):
             raise UserError(f"{reader!r} needs the vectors of {self.name!r}, which has not processed this Doc; do not disable it")
+        if any(len(doc) != output.lengths[row] for doc, (output, row) in zip(docs, found)):
+            raise UserError(
+                f"the tokens of a Doc changed between {self.name!r} and {reader!r}: what merges or splits tokens goes after"
+            )
         parts: List[TokenVectors] = []
         start = 0
         for i in range(1, len(found) + 1):
@@ -234,7 +244,7 @@ class Transformer(RobustPipe, TrainablePipe):
 
     def release(self, docs: Sequence[Doc], reader: str) -> None:
         """Forget the Docs' vectors if `reader` is the last component that listens."""
-        if reader == self._last_listener():
+        if [reader] == self._enabled()[-1:]:
             for doc in docs:
                 self._encodings.pop(doc, None)
             if self._stock_listeners():
@@ -302,7 +312,7 @@ class Transformer(RobustPipe, TrainablePipe):
         if reader is None and not (self._batch is not None and self._batch.gradients):
             return
         self._owed_step = sgd
-        if reader is None or reader == self._last_listener():
+        if reader is None or [reader] == self._enabled()[-1:]:
             self._settle()
 
     def _settle(self) -> None:
@@ -312,17 +322,17 @@ class Transformer(RobustPipe, TrainablePipe):
             apply_optimizer(sgd, self.parameters())
 
     def parameters(self) -> Parameters:
-        """All trainable parameters that are stepped together: name -> (parameter, depth); heads are one deeper than the top."""
+        """All trainable parameters that are stepped together: name -> (parameter, layers below the top; -1 for heads)."""
         encoder = self.encoder
         found: Parameters = {
-            f"{self.name}.{name}": (parameter, encoder.depth(name))
+            f"{self.name}.{name}": (parameter, max(encoder.layers - encoder.depth(name), 0))
             for name, parameter in encoder.model.named_parameters()
             if parameter.requires_grad
         }
         for head in self._heads():
             if head.model.shims:
                 found |= {
-                    f"{head.name}.{name}": (parameter, encoder.layers + 2)
+                    f"{head.name}.{name}": (parameter, -1)
                     for name, parameter in get_module(head.model, head.name).named_parameters()
                     if parameter.requires_grad
                 }

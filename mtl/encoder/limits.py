@@ -31,7 +31,7 @@ def faster_in_bf16(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if device.type != "cpu" or not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return False
     times: Dict[torch.dtype, List[float]] = {torch.float32: [], torch.bfloat16: []}
     rows, weights = torch.ones(2048, 384), torch.ones(1536, 384)

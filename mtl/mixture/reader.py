@@ -54,6 +54,8 @@ class MixedCorpus:
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         """One epoch. The order depends on the seed and the epoch alone."""
+        if not self._streams:
+            self._announce(nlp)
         counts = self._counts(self.epoch)
         order = [task for task, count in counts.items() for _ in range(count)]
         random.Random(f"{self.seed}/order/{self.epoch}").shuffle(order)
@@ -62,6 +64,13 @@ class MixedCorpus:
             if task not in self._streams:
                 self._streams[task] = self._passes(task, nlp)
             yield make_example(nlp, next(self._streams[task]))
+
+    def _announce(self, nlp: Language) -> None:
+        """Show all documents to the heads, since `nlp.initialize` asks for the first 100 only."""
+        for _, pipe in nlp.components:
+            if hasattr(pipe, "announce"):
+                files = (file for files in self.files.values() for file in files)
+                pipe.announce(doc for file in files for doc in load_docbin(file).get_docs(nlp.vocab))
 
     def _counts(self, epoch: int) -> Dict[str, int]:
         """Whole examples of each task; fractions are carried over to the next epoch."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ DEFAULT_CONFIG = """
 [qa]
 max_answer_tokens = 30
 n_best = 1
-threshold = 0.0
+threshold = null
 tune_threshold = true
 
 [qa.model]
@@ -87,7 +87,7 @@ def span_head_architecture(encoder: Model) -> Model:
 
 
 def make_qa(
-    nlp: Language, name: str, model: Model, max_answer_tokens: int, n_best: int, threshold: float, tune_threshold: bool,
+    nlp: Language, name: str, model: Model, max_answer_tokens: int, n_best: int, threshold: Optional[float], tune_threshold: bool,
     scorer: Optional[Callable],
 ) -> "QuestionAnswerer":  # fmt: skip
     """Factory `mtl_qa`."""
@@ -106,20 +106,32 @@ class QuestionAnswerer(Head):
     """Extractive question answering with SQuAD 2.0 semantics.
 
     max_answer_tokens (int): the longest answer. n_best (int): how many spans to keep for an answered question.
-    threshold (float): answer where margin > threshold (see `Answer`). tune_threshold (bool): while training, set the threshold
-    to the one with the best F1 on the documents it is scored on, that is `[corpora.dev]`; never once loaded from disk.
+    threshold (float): answer where margin > threshold (see `Answer`); None for the tuned one. tune_threshold (bool): while
+    training, tune it to the best F1 on the documents that the head is scored on, that is `[corpora.dev]`; never once loaded.
     """
 
+    learned = ("labels", "width", "tuned_threshold")
     reads_docs = False
-    _by_vocab: "WeakValueDictionary[int, QuestionAnswerer]" = WeakValueDictionary()
+    _all: "WeakSet[QuestionAnswerer]" = WeakSet()
+    _by_doc: "WeakKeyDictionary[Doc, QuestionAnswerer]" = WeakKeyDictionary()  # which head a Doc went through last
 
     def __init__(self, vocab, model: Model, name: str = "qa", *, scorer=None, **cfg: Any) -> None:
         check_range(f"components.{name}.max_answer_tokens", cfg["max_answer_tokens"], 1)
         check_range(f"components.{name}.n_best", cfg["n_best"], 1)
-        super().__init__(vocab, model, name, scorer=scorer, **cfg)
+        super().__init__(vocab, model, name, scorer=scorer, tuned_threshold=None, **cfg)
         self._in_training = False
-        self._by_vocab[id(vocab)] = self
+        self._all.add(self)
         install_extensions()
+
+    @property
+    def threshold(self) -> float:
+        """The config's threshold, else the tuned one, else 0."""
+        given, tuned = self.cfg["threshold"], self.cfg["tuned_threshold"]
+        return given if given is not None else tuned if tuned is not None else 0.0
+
+    def _restore(self, saved: Dict[str, Any]) -> None:
+        super()._restore(saved)
+        self._in_training = False
 
     def is_annotated(self, reference: Doc) -> bool:
         return GOLD in reference.spans and bool(reference.spans[GOLD].attrs.get("questions"))
@@ -185,6 +197,7 @@ class QuestionAnswerer(Head):
         """
         docs = list(docs)
         for doc, candidates in zip(docs, predictions):
+            self._by_doc[doc] = self
             if candidates is not None:
                 doc.spans[ANSWERS] = self._group(doc, _questions(doc), candidates)
         self.transformer.release(docs, self.name)
@@ -192,7 +205,7 @@ class QuestionAnswerer(Head):
     def _group(self, doc: Doc, questions: Dict[str, str], candidates: Dict[str, Candidates]) -> SpanGroup:
         spans, scores = [], []
         for id, found in candidates.items():
-            if found.margin > self.cfg["threshold"]:
+            if found.margin > self.threshold:
                 for _, start, end, probability in found.spans:
                     spans.append(Span(doc, start, end, label="answer", span_id=id))
                     scores.append(probability)
@@ -208,8 +221,9 @@ class QuestionAnswerer(Head):
         """The `n` best answers; one without span where the text does not answer. RAISES (UserError): an unusable question."""
         if not isinstance(question, str) or not question.strip():
             raise UserError(f"a question is a text that is not empty, got {question!r}")
+        check_range("n", n, 1)
         found = next(self._answer([doc], [(0, question)], n))
-        if not found.margin > self.cfg["threshold"]:
+        if not found.margin > self.threshold:
             return [Answer(question, None, 0.0, found.no_answer_score, found.margin)]
         return [
             Answer(question, doc[start:end], probability, found.no_answer_score, score - found.no_answer_logit)
@@ -236,9 +250,9 @@ class QuestionAnswerer(Head):
             best[key] = docs[i][candidates.spans[0][1] : candidates.spans[0][2]].text if candidates.spans else ""
         if self._in_training and self.cfg["tune_threshold"]:
             rows = [(margins[key], token_f1(best[key], golds[key]), bool(golds[key])) for key in best]
-            self.cfg["threshold"] = round(best_threshold(rows)[0], 4)  # what JSON keeps whole
-        given = {key: text if margins[key] > self.cfg["threshold"] else "" for key, text in best.items()}
-        return {**self.scorer(given, golds), "qa_threshold": self.cfg["threshold"]}
+            self.cfg["tuned_threshold"] = round(best_threshold(rows)[0], 4)  # what JSON keeps whole
+        given = {key: text if margins[key] > self.threshold else "" for key, text in best.items()}
+        return {**self.scorer(given, golds), "qa_threshold": self.threshold}
 
 
 def gold_texts(reference: Doc, id: str) -> List[str]:
@@ -273,8 +287,10 @@ def _questions(doc: Doc) -> Dict[str, str]:
 
 def _ask(doc: Doc, question: str, n: Optional[int] = None) -> Union[Answer, List[Answer]]:
     """`doc._.ask(question)`: the best answer; `doc._.ask(question, n=3)`: a list of the best, best first."""
-    head = QuestionAnswerer._by_vocab.get(id(doc.vocab))
-    if head is None or head.vocab is not doc.vocab:
+    head = QuestionAnswerer._by_doc.get(doc) or next(
+        (head for head in QuestionAnswerer._all if head.vocab is doc.vocab and head.model.shims), None
+    )
+    if head is None:
         raise UserError("doc._.ask: no pipeline with an 'mtl_qa' component made this Doc; load one, and make the Doc with it")
     answers = head.ask(doc, question, 1 if n is None else n)
     return answers[0] if n is None else answers
@@ -282,7 +298,7 @@ def _ask(doc: Doc, question: str, n: Optional[int] = None) -> Union[Answer, List
 
 def _answers(doc: Doc) -> Dict[str, Answer]:
     """`doc._.answers`: the best answer to each of `doc._.questions`, by id."""
-    if ANSWERS not in doc.spans:
+    if ANSWERS not in doc.spans or "margins" not in doc.spans[ANSWERS].attrs:  # none, or somebody else's
         return {}
     group = doc.spans[ANSWERS]
     attrs = group.attrs

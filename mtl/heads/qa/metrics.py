@@ -50,7 +50,7 @@ def best_threshold(rows: Sequence[Tuple[float, float, bool]]) -> Tuple[float, fl
         return 0.0, 0.0
     if all(answerable for _, _, answerable in rows):
         return ALWAYS, sum(f1 for _, f1, _ in rows) / len(rows)
-    ordered = sorted(rows, key=lambda row: row[0])
+    ordered = sorted((max(margin, ALWAYS), f1, answerable) for margin, f1, answerable in rows)  # a margin may be -inf
     total = sum(f1 for _, f1, _ in ordered)  # every question answered
     best, threshold = total, ordered[0][0] - 1.0
     for i, (margin, f1, answerable) in enumerate(ordered):

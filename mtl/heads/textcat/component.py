@@ -1,6 +1,6 @@
 """`mtl_textcat`: sets `doc.cats`."""
 
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
 import torch
 from spacy.language import Language
@@ -65,13 +65,17 @@ def score_textcat(
         threshold=0.0 if exclusive else threshold,
     )  # fmt: skip
     if exclusive:
-        right = [_best(eg.predicted.cats) == _best(eg.reference.cats) for eg in kept]
-        scores["cats_accuracy"] = sum(right) / len(right)
+        own = set(labels)
+        pairs = [(_best(eg.predicted.cats, own), _best(eg.reference.cats, own)) for eg in kept]
+        right = [predicted == gold for predicted, gold in pairs if gold]
+        scores["cats_accuracy"] = sum(right) / len(right) if right else None
     return scores
 
 
-def _best(cats: Dict[str, float]) -> str:
-    return max(cats, key=lambda label: cats[label]) if cats else ""
+def _best(cats: Dict[str, float], labels: Set[str]) -> str:
+    """The category with the highest score of those that are this head's own; "" where none is above 0."""
+    own = {label: score for label, score in cats.items() if label in labels and score > 0}
+    return max(own, key=lambda label: own[label]) if own else ""
 
 
 class TextCategorizer(Head):

@@ -1,0 +1,137 @@
+"""Scores of every head beside trivial baselines."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from spacy.language import Language
+from spacy.scorer import get_ner_prf
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from spacy.util import filter_spans
+
+from mtl.data.docs import read_docs
+from mtl.errors import UserError
+from mtl.heads.qa.component import GOLD, gold_texts
+from mtl.heads.qa.metrics import score_answers
+from mtl.mixture.reader import read_examples
+
+# score -> what it is called, in the order of the table; the first of each head is compared with its baseline
+SCORES = {
+    "cats_accuracy": "categories: accuracy",
+    "cats_macro_f": "categories: macro F1",
+    "cats_micro_f": "categories: micro F1",
+    "cats_macro_auc": "categories: macro AUC",
+    "ents_f": "entities: F1",
+    "ents_p": "entities: precision",
+    "ents_r": "entities: recall",
+    "qa_f1": "questions: token F1",
+    "qa_em": "questions: exact match",
+    "qa_f1_answered": "questions with an answer: token F1",
+    "qa_f1_unanswerable": "questions without an answer: right",
+}
+
+
+def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path] = ()) -> Dict[str, Any]:
+    """Score the pipeline on all documents of `data`; with `train`, also what needs no model.
+
+    RETURNS (dict): "scores", "baselines", "per_type", "documents", "words", "seconds".
+    RAISES (UserError): nothing in `data` is annotated for any of the pipeline's heads.
+    """
+    examples = list(read_examples(nlp, data))
+    started = time.perf_counter()
+    found = nlp.evaluate(examples)
+    seconds = time.perf_counter() - started
+    scores = {key: found[key] for key in SCORES if found.get(key) is not None}
+    if not scores:
+        raise UserError(f"{', '.join(map(str, data))}: no document is annotated for any of {', '.join(nlp.pipe_names)}")
+    result = {
+        "scores": scores,
+        "per_type": {key: found[key] for key in ("ents_per_type", "cats_f_per_type") if found.get(key)},
+        "documents": len(examples),
+        "words": sum(len(example.reference) for example in examples),
+        "seconds": round(seconds, 2),
+    }
+    if train:
+        known = [doc for path in train for doc in read_docs(path, nlp.vocab)]
+        result["baselines"] = baselines(known, [example.reference for example in examples])
+    return result
+
+
+def baselines(train: List[Doc], test: List[Doc]) -> Dict[str, Tuple[float, str]]:
+    """score -> (value, what it is): majority class, dictionary of training entities, first sentence or no answer."""
+    found: Dict[str, Tuple[float, str]] = {}
+    accuracy = _majority(train, test)
+    if accuracy is not None:
+        found["cats_accuracy"] = (accuracy, "most frequent category")
+    f1 = _dictionary(train, test)
+    if f1 is not None:
+        found["ents_f"] = (f1, "dictionary of training entities")
+    answers = _first_sentence(test)
+    if answers:
+        name = max(answers, key=lambda key: answers[key]["qa_f1"])
+        found["qa_f1"] = (answers[name]["qa_f1"], name)
+        found["qa_em"] = (answers[name]["qa_em"], name)
+    return found
+
+
+def _majority(train: List[Doc], test: List[Doc]) -> Optional[float]:
+    gold = [_best(doc.cats) for doc in test if doc.cats and sum(doc.cats.values()) == 1]
+    seen = Counter(_best(doc.cats) for doc in train if doc.cats)
+    return gold.count(seen.most_common(1)[0][0]) / len(gold) if gold and seen else None
+
+
+def _best(cats: Dict[str, float]) -> str:
+    return max(cats, key=lambda label: cats[label])
+
+
+def _dictionary(train: List[Doc], test: List[Doc]) -> Optional[float]:
+    """Every longest string that was an entity in training, with its most frequent type."""
+    names: Dict[Tuple[str, ...], Counter] = {}
+    for doc in train:
+        for ent in doc.ents:
+            names.setdefault(tuple(token.lower_ for token in ent), Counter())[ent.label_] += 1
+    longest = max(map(len, names), default=0)
+    examples = []
+    for doc in test:
+        if not doc.has_annotation("ENT_IOB"):
+            continue
+        words = [token.lower_ for token in doc]
+        spans = [
+            Span(doc, start, end, label=names[key].most_common(1)[0][0])
+            for start in range(len(doc))
+            for end in range(start + 1, min(start + longest, len(doc)) + 1)
+            if (key := tuple(words[start:end])) in names
+        ]
+        guess = Doc(doc.vocab, words=[t.text for t in doc], spaces=[bool(t.whitespace_) for t in doc])
+        guess.set_ents([Span(guess, s.start, s.end, label=s.label) for s in filter_spans(spans)])
+        examples.append(Example(guess, doc))
+    return get_ner_prf(examples)["ents_f"] if examples else None
+
+
+def _first_sentence(test: List[Doc]) -> Dict[str, Dict[str, float]]:
+    """The first sentence as every answer, and no answer at all."""
+    first, golds = {}, {}
+    for i, doc in enumerate(test):
+        if GOLD in doc.spans:
+            for id in doc.spans[GOLD].attrs.get("questions", ()):
+                golds[f"{i}/{id}"] = gold_texts(doc, id)
+                first[f"{i}/{id}"] = doc.text.split(". ")[0]
+    if not golds:
+        return {}
+    return {"first sentence": score_answers(first, golds), "never an answer": score_answers({}, golds)}
+
+
+def table(result: Dict[str, Any]) -> str:
+    """The scores as a person reads them, in points."""
+    known = result.get("baselines", {})
+    width = max(len(SCORES[key]) for key in result["scores"])
+    lines = [f"{'':{width}}  {'score':>6}  " + ("  trivial baseline" if known else "")]
+    for key, value in result["scores"].items():
+        line = f"{SCORES[key]:{width}}  {100 * value:6.1f}  "
+        if key in known:
+            line += f"  {100 * known[key][0]:5.1f}  ({known[key][1]})"
+        lines.append(line.rstrip())
+    lines.append(f"{result['documents']:,} documents, {result['words']:,} words, {result['seconds']:.1f} s")
+    return "\n".join(lines)
