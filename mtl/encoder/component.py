@@ -243,12 +243,17 @@ class Transformer(RobustPipe, TrainablePipe):
         return TokenVectors.concatenate(parts)
 
     def release(self, docs: Sequence[Doc], reader: str) -> None:
-        """Forget the Docs' vectors if `reader` is the last component that listens."""
-        if [reader] == self._enabled()[-1:]:
+        """Forget the Docs' vectors if `reader` is the last enabled head.
+
+        Where a stock component comes after it, `doc._.trf_data` stays, as spacy-transformers leaves it.
+        """
+        enabled = self._enabled()
+        heads = [head.name for head in self._heads()]
+        if [reader] == [name for name in enabled if name in heads][-1:]:
             for doc in docs:
                 self._encodings.pop(doc, None)
-            if self._stock_listeners():
-                stock.clear(docs)
+        if [reader] == enabled[-1:] and self._stock_listeners():
+            stock.clear(docs)
 
     def encode(self, docs: Sequence[Doc], prompts: Sequence[str]) -> TokenVectors:
         """A second pass: each Doc behind its prompt. RAISES (UserError): a prompt is too long for the window."""
