@@ -89,7 +89,7 @@ def test_ask_and_evaluate(pipeline, corpus, tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "m.json").read_text())
     assert set(result["baselines"]) == {"cats_accuracy", "ents_f", "qa_f1", "qa_em"}
-    assert {"cats_accuracy", "ents_f", "qa_f1", "qa_em"} <= set(result["scores"]) and result["documents"] == 100
+    assert {"ents_f", "qa_f1", "qa_em"} <= set(result["scores"]) and result["documents"] == 100
     assert "most frequent category" in done.stdout
 
 
