@@ -27,7 +27,6 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
         if path.exists():
             os.replace(path, old)
         os.replace(partial, path)
-        remove(old)
     except Exception as error:
         if _is_full_disk(error):
             free = shutil.disk_usage(path.parent).free / 1e6
@@ -36,8 +35,11 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
                 f"free some space, or give another place"
             ) from error
         raise
-    finally:
+    finally:  # also after Ctrl-C, wherever it struck
+        if not path.exists() and old.exists():
+            os.replace(old, path)
         remove(partial)
+        remove(old)
 
 
 def remove(path: Path) -> None:
