@@ -138,7 +138,11 @@ def test_ctrl_c_in_training_leaves_the_best_model_loadable(longer, corpus, tmp_p
     out = tmp_path / "out"
     more = ["--training.max_steps", "100000", "--training.eval_frequency", "2", "--training.logger.progress_bar", "null"]
     process = subprocess.Popen(
-        train_command(longer, corpus, out, *more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT
+        train_command(longer, corpus, out, *more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     deadline = time.monotonic() + 300
     while not (out / "model-best" / "meta.json").exists() and time.monotonic() < deadline:
