@@ -90,7 +90,7 @@ def test_ask_and_evaluate(pipeline, corpus, tmp_path):
     result = json.loads((tmp_path / "m.json").read_text())
     assert set(result["baselines"]) == {"cats_accuracy", "ents_f", "qa_f1", "qa_em"}
     assert {"ents_f", "qa_f1", "qa_em"} <= set(result["scores"]) and result["documents"] == 100
-    assert "most frequent category" in done.stdout
+    assert "dictionary of training entities" in done.stdout
 
 
 def test_steps_are_those_of_the_first_epoch(corpus):
