@@ -136,14 +136,18 @@ def test_the_loss_at_masked_positions_equals_the_full_one(tiny, family):
     assert after.shape[:2] == (3, 20)  # the hook is gone
 
 
-def test_adapting_lowers_perplexity_and_leaves_a_plain_folder(tiny, text_file, tmp_path):
+def test_adapting_lowers_perplexity_and_leaves_a_plain_folder(tiny, tmp_path):
+    """A document repeats one word: unknown to the head alone, known to an encoder that has learned to look around."""
+    words = "the pump failed on climb out of oslo".split()
+    text_file = tmp_path / "domain.txt"
+    text_file.write_text("\n\n".join(" ".join([words[i % 8]] * 24) for i in range(40)))
     out = tmp_path / "adapted"
     general = tmp_path / "general.txt"
     general.write_text("A king had three daughters.\n\nThe end.")
-    settings_ = AdaptSettings(passes=150, learn_rate=1e-3, **SMALL)
-    report = adapt(tiny(), [text_file], out, [str(general)], settings_)
+    settings_ = AdaptSettings(passes=60, learn_rate=3e-3, **SMALL)
+    report = adapt(tiny(), [str(text_file)], out, [str(general)], settings_)
     before, after = report["perplexity_before"], report["perplexity_after"]
-    assert after["in-domain"] < before["in-domain"] / 1.25 and set(after) == {"in-domain", "general"}
+    assert after["in-domain"] < before["in-domain"] / 2 and set(after) == {"in-domain", "general"}
     assert report["head_steps"] > 0 and report["tokens"] > 0
     assert json.loads((out / "adapt.json").read_text())["steps"] == report["steps"]
     tokenizer = AutoTokenizer.from_pretrained(out)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import tempfile
 import time
 from contextlib import nullcontext
@@ -118,7 +119,8 @@ class Adaptation:
         stream = self._batches(blocks)
         head_steps = round(settings.head_share * steps) if self.missing else 0
         started = time.monotonic()
-        with tqdm(total=steps, unit="step", dynamic_ncols=True, desc="adapt") as bar:
+        seldom = 0.1 if sys.stderr.isatty() else 10.0  # seconds between lines, which a log file keeps
+        with tqdm(total=steps, unit="step", dynamic_ncols=True, desc="adapt", mininterval=seldom) as bar:
             interrupted = False
             if head_steps:
                 bar.set_description("head")
@@ -178,7 +180,7 @@ class Adaptation:
                 bar.update()
                 if bar.n % 10 == 0:
                     rate = batch.pieces.numel() * (step + 1) / (time.monotonic() - started)
-                    bar.set_postfix_str(f"loss {loss.item():.3f}, {rate:,.0f} tokens/s")
+                    bar.set_postfix_str(f"loss {loss.item():.3f}, {rate:,.0f} tokens/s", refresh=False)
         except KeyboardInterrupt:
             self.echo("\ninterrupted: what was learned so far is evaluated and saved")
             return True
