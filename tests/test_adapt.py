@@ -138,7 +138,7 @@ def test_the_loss_at_masked_positions_equals_the_full_one(tiny, family):
 
 def test_adapting_lowers_perplexity_and_leaves_a_plain_folder(tiny, tmp_path):
     """A document repeats one word: unknown to the head alone, known to an encoder that has learned to look around."""
-    words = "the pump failed on climb out of oslo".split()
+    words = ["the", "pump", "failed", "on", "climb", "out", "of", "oslo"]
     text_file = tmp_path / "domain.txt"
     text_file.write_text("\n\n".join(" ".join([words[i % 8]] * 24) for i in range(40)))
     out = tmp_path / "adapted"
