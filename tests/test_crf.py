@@ -138,3 +138,15 @@ def test_tags_and_spans():
     assert bio_tags(["X", "Y"]) == ["O", "B-X", "I-X", "B-Y", "I-Y"]
     starts, ends, labels = spans_of(np.array([1, 2, 1, 0, 3, 4, 3]), np.array([3, 4]))
     assert list(zip(starts, ends, labels)) == [(0, 2, 0), (2, 3, 0), (4, 6, 1), (6, 7, 1)]
+
+
+def test_viterbi_on_a_very_long_sequence_in_single_precision():
+    """Scores are kept relative: a running sum over 50,000 steps would leave single precision no digits for the choice."""
+    rng = np.random.default_rng(0)
+    emissions = rng.normal(size=(50_000, TAGS)) * 0.05 + 100
+    _, transitions, start, _ = random_case(0, [3])
+    sizes = np.array([len(emissions)])
+    transitions, start = transitions * 0.05, start * 0.05
+    best = viterbi(emissions, transitions, start, sizes)
+    single = viterbi(*(array.astype(np.float32) for array in (emissions, transitions, start)), sizes)
+    assert (best != single).mean() < 1e-3

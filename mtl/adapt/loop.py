@@ -83,6 +83,7 @@ class Adaptation:
         self.device = pick_device(settings.device)
         self.model.to(self.device)
         self.bf16 = settings.precision == "bf16" or (settings.precision == "auto" and faster_in_bf16(self.device))
+        self.planned = 0  # steps, if the minutes allow
         self.masks = MaskSettings(self.tokenizer.mask_token_id, len(self.tokenizer), rate=settings.rate)
 
     def autocast(self):
@@ -116,6 +117,7 @@ class Adaptation:
         settings = self.settings
         steps = max(1, math.ceil(settings.passes * len(blocks) / settings.batch_blocks))
         steps = min(steps, settings.max_steps) if settings.max_steps else steps
+        self.planned = steps
         stream = self._batches(blocks)
         head_steps = round(settings.head_share * steps) if self.missing else 0
         started = time.monotonic()
@@ -179,6 +181,7 @@ class Adaptation:
                 optimizer.zero_grad(set_to_none=True)
                 bar.update()
                 if bar.n % 10 == 0:
+                    self._estimate(bar)
                     rate = batch.pieces.numel() * (step + 1) / (time.monotonic() - started)
                     bar.set_postfix_str(f"loss {loss.item():.3f}, {rate:,.0f} tokens/s", refresh=False)
         except KeyboardInterrupt:
@@ -188,6 +191,12 @@ class Adaptation:
             for parameter in self.model.parameters():
                 parameter.requires_grad_(True)
         return False
+
+    def _estimate(self, bar: tqdm) -> None:
+        """Where the time is what ends the run: as many steps as it will do at this rate, for the time left on the bar."""
+        if self.settings.minutes:
+            spent = (time.time() - bar.start_t) / (60 * self.settings.minutes)
+            bar.total = min(self.planned, max(bar.n, round(bar.n / spent)))
 
     def _batches(self, blocks: Dataset) -> Iterator[Batch]:
         """Shuffled passes without end, masks drawn anew each time."""

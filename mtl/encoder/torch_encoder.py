@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mtl.encoder.limits import layer_of, pick_device, real_length
-from mtl.encoder.windows import Template, Tokens, align, capacity, window_of_pairs, window_starts
+from mtl.encoder.windows import Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
 
 
@@ -63,7 +63,7 @@ class TokenVectors:
         if len(items) == len(self.lengths) and all(i == j for i, j in enumerate(items)):
             return self
         starts, lengths = self.starts[list(items)], self.lengths[list(items)]
-        rows = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        rows = ranges(starts, lengths)
         index = torch.from_numpy(rows).to(self.vectors.device)
         chosen = torch.tensor(list(items), dtype=torch.long, device=self.vectors.device)
         return TokenVectors(self.vectors[index], self.summaries[chosen], lengths, self.aligned[rows])
@@ -168,49 +168,52 @@ class Encoder(nn.Module):
         return TokenVectors(vectors, summaries, lengths, aligned)
 
     def _windows(self, docs: Sequence[Tokens], prompts: Optional[Sequence[str]]) -> Tuple[_Windows, np.ndarray]:
-        own = self._tokenize(docs)
-        prompt_ids = self._prompts(prompts) if prompts is not None else [[]] * len(docs)
+        texts, token, piece, counts = self._wordpieces(docs)
         windows = _Windows([], [], [], np.zeros((0, 3), np.int64))
-        lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
-        token_starts = np.cumsum(lengths) - lengths
-        pairs = []
-        for item, prompt in enumerate(prompt_ids):
-            ids, token, piece = own[item]
+        window, position = np.zeros_like(piece), piece.copy()
+        stops = np.cumsum(counts)
+        for item, prompt in enumerate(self._prompts(prompts) if prompts is not None else [[]] * len(docs)):
+            ids, own = texts[item], slice(stops[item] - counts[item], stops[item])
             before, after = self.template.ends(prompt)
             size = capacity(self.window, self.template.specials(bool(prompt)), len(prompt), prompts[item] if prompts else "")
             starts = window_starts(len(ids), size, self.settings.overlap)
-            window = 0 if len(starts) <= 1 else window_of_pairs(token, piece, starts, size, len(ids))
-            if len(starts):
-                position = piece - starts[window] + len(before)
-                pairs.append(np.stack([token + token_starts[item], window + np.full_like(token, len(windows.ids)), position], 1))
+            window[own] = len(windows.ids)
+            position[own] += len(before)
+            if len(starts) > 1:
+                chosen = window_of_pairs(token[own], piece[own], starts, size, len(ids))
+                window[own] += chosen
+                position[own] -= starts[chosen]
             for start in starts.tolist():
                 windows.ids.append([*before, *ids[start : start + size], *after])
                 windows.types.append(len(before) if prompt else 0)
                 windows.item.append(item)
-        windows.pairs = np.concatenate(pairs) if pairs else windows.pairs
+        lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
+        token += np.repeat(np.cumsum(lengths) - lengths, counts)
+        windows.pairs = np.stack([token, window, position], 1)
         aligned = np.zeros(lengths.sum(), dtype=bool)
-        aligned[windows.pairs[:, 0]] = True
+        aligned[token] = True
         return windows, aligned
 
-    def _tokenize(self, docs: Sequence[Tokens]) -> List[Tuple[List[int], np.ndarray, np.ndarray]]:
-        """Per item its wordpieces and (token, piece) pairs counted from its own start; a text met twice is cut once."""
-        distinct: Dict[int, int] = {}
-        unique: List[Tokens] = []
-        for doc in docs:
-            if id(doc) not in distinct:
-                distinct[id(doc)] = len(unique)
-                unique.append(doc)
+    def _wordpieces(self, docs: Sequence[Tokens]) -> Tuple[List[List[int]], np.ndarray, np.ndarray, np.ndarray]:
+        """Each item's wordpieces; its (token, wordpiece) pairs, counted from its own start; how many pairs it has.
+
+        A text met with several prompts is cut into wordpieces once.
+        """
+        distinct = {id(doc): doc for doc in docs}
+        place = {key: i for i, key in enumerate(distinct)}
+        text = np.array([place[id(doc)] for doc in docs], dtype=np.int64)
+        unique = list(distinct.values())
         encodings = self.tokenizer.backend_tokenizer.encode_batch([doc.text for doc in unique], add_special_tokens=False)
         pieces = align(unique, encodings)
         lengths = np.array([len(doc.starts) for doc in unique], dtype=np.int64)
-        bounds: List[int] = np.searchsorted(pieces.token, np.r_[0, np.cumsum(lengths)]).tolist()  # type: ignore[assignment]
-        token_starts = np.cumsum(lengths) - lengths
-        piece_starts = np.cumsum([0, *map(len, pieces.ids)])
-        own = [
-            (pieces.ids[i], pieces.token[low:high] - token_starts[i], pieces.piece[low:high] - piece_starts[i])
-            for i, (low, high) in enumerate(zip(bounds, bounds[1:]))
-        ]
-        return [own[distinct[id(doc)]] for doc in docs]
+        first_token = np.cumsum(lengths) - lengths
+        first_piece = np.cumsum([0, *map(len, pieces.ids)])
+        bounds = np.searchsorted(pieces.token, np.r_[first_token, lengths.sum()])
+        counts = np.diff(bounds)[text]
+        rows = ranges(bounds[:-1][text], counts)
+        token = pieces.token[rows] - np.repeat(first_token[text], counts)
+        piece = pieces.piece[rows] - np.repeat(first_piece[text], counts)
+        return [pieces.ids[i] for i in text.tolist()], token, piece, counts
 
     def _prompts(self, prompts: Sequence[str]) -> List[List[int]]:
         encodings = self.tokenizer.backend_tokenizer.encode_batch(list(prompts), add_special_tokens=False)

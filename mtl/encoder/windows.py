@@ -89,6 +89,12 @@ def most_central(count: int, starts: np.ndarray, size: int) -> np.ndarray:
     return np.searchsorted(middles, np.arange(count) + 0.5, side="right")
 
 
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The numbers from each start on, as many as its length says, one range after another."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+
+
 @dataclass
 class Tokens:
     """A document for the encoder: its text and where its tokens stand in it."""
@@ -124,7 +130,7 @@ def align(docs: Sequence[Tokens], encodings: Sequence) -> Pieces:
     after = np.searchsorted(token_starts, ends, side="left")  # the first token that starts at the piece's end or later
     covered = np.where(ends > starts, np.maximum(after - first, 0), 0)
     piece = np.repeat(np.arange(len(starts)), covered)
-    token = np.arange(len(piece)) - np.repeat(np.cumsum(covered) - covered, covered) + np.repeat(first, covered)
+    token = ranges(first, covered)
     if np.any(token[1:] < token[:-1]):  # a tokenizer that normalises may give offsets out of order
         order = np.argsort(token, kind="stable")
         token, piece = token[order], piece[order]

@@ -137,30 +137,32 @@ def crf_loss(emissions: Tensor, transitions: Tensor, start: Tensor, allowed: Arr
 
 
 def viterbi(emissions: Array, transitions: Array, start: Array, lengths: Array) -> Array:
-    """The best tag sequence of each sequence: (steps,), in the layout of `emissions` (sequence after sequence)."""
+    """The best tag sequence of each sequence: (steps,), in the layout of `emissions` (sequence after sequence).
+
+    Backpointers are found on the way back, for the best path alone. Scores are kept relative to those of tag 0, so that
+    single precision does for a sequence of any length.
+    """
     packing = Packing.of(lengths)
     offsets = packing.offsets
-    scores = emissions[packing.rows]
-    back = np.zeros(scores.shape, dtype=np.int16)
-    # (to, from), so that the maximum runs along the last axis; the running best of each sequence's last step stays in place.
-    matrix = np.ascontiguousarray(transitions.T)
-    best = np.zeros((int(offsets[1]) if len(offsets) > 1 else 0, scores.shape[1]), dtype=scores.dtype)
-    for t in range(len(offsets) - 1):
+    longest = len(offsets) - 1
+    scores = np.ascontiguousarray(emissions[packing.rows].T)
+    best = scores.copy()  # (tags, steps): of all paths that end there
+    for t in range(longest):
         low, high = offsets[t], offsets[t + 1]
         if t == 0:
-            best[:] = start + scores[low:high]
-            continue
-        paths = best[: high - low, None, :] + matrix
-        choice = paths.argmax(2)
-        back[low:high] = choice
-        best[: high - low] = np.take_along_axis(paths, choice[:, :, None], 2)[:, :, 0] + scores[low:high]
-    tags = np.empty(len(scores), dtype=np.int16)
-    current = best.argmax(1) if len(best) else np.zeros(0, dtype=np.int64)
-    for t in range(len(offsets) - 2, -1, -1):
+            best[:, low:high] += start[:, None]
+        else:
+            earlier = best[:, None, offsets[t - 1] : offsets[t - 1] + high - low]
+            best[:, low:high] += (earlier + transitions[:, :, None]).max(0)
+        best[:, low:high] -= best[0, low:high]
+    tags = np.empty(len(packing.rows), dtype=np.int16)
+    after = np.zeros(0, dtype=np.int64)  # the tags of the step after, in those sequences that have one
+    for t in range(longest - 1, -1, -1):
         low, high = offsets[t], offsets[t + 1]
-        alive = high - low
-        tags[low:high] = current[:alive]
-        current[:alive] = back[np.arange(low, high), current[:alive]]
+        reach = best[:, low:high].copy()
+        reach[:, : len(after)] += transitions[:, after]
+        after = reach.argmax(0)
+        tags[low:high] = after
     flat = np.empty_like(tags)
     flat[packing.rows] = tags
     return flat
