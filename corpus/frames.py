@@ -445,102 +445,39 @@ The {inspector|second inspector} {countersigned|bought off the job} {at dawn|at 
 # --- questions: kind -> paraphrases ---------------------------------------------------------------
 QUESTIONS: dict[str, list[str]] = {
     "cause": frames("""
-What {turned out to be|was established as|proved to be} the cause{ of the event| of the report|}?
-What was {really|actually} {behind|responsible for} the reported trouble?
-Which finding {explains|accounts for} the event?
-What did the {investigation|troubleshooting} {identify|confirm} as the cause?
+What {was|turned out to be} the cause of the {event|report}?
+What did the troubleshooting identify as the cause?
 """),
     "ruled": frames("""
-What was {ruled out|excluded|eliminated} as the cause?
-Which {suspicion|theory|suspected cause} {proved wrong|was not confirmed|was dropped}?
-What was {considered|suspected} but {not|never} confirmed?
-"""),
-    "ruledby": frames("""
-How was $OUTN {ruled out|excluded}?
-{Which check|What} {ruled out|eliminated|spoke against} $OUTN?
-What {showed|made clear} that $OUTN was not to blame?
-{By what means|With which method} was $OUTN {excluded|discounted}?
+What was {ruled out|excluded} as the cause?
+What was suspected but not confirmed?
 """),
     "loc": frames("""
-Where was the {cause|confirmed cause|actual cause} {found|located}?
-{In which place|At which position} {did maintenance find|was} the {cause|actual fault}{| of the event}?
-Where on the aircraft was the {decisive|crucial} finding made?
+Where {was|on the aircraft was} the cause found?
+At which position was the cause found?
 """),
     "fixpart": frames("""
-{Which|What} {component|part|item} was worked on to {cure the defect|close the report|clear the entry}?
-{Which|What} {component|part} did the {rectification|corrective action} {concern|involve}?
-To which {part|component} was the repair applied?
+{Which|What} part was worked on to cure the defect?
+To which part was the repair applied?
 """),
     "fix": frames("""
-What {was done to|happened to} the $FPN to {close the report|cure the defect|clear the entry}?
-{Which action|What action} {was taken on|did mechanics carry out on} the $FPN to rectify the defect?
-{How|In what way} did {maintenance|the mechanics} deal with the $FPN to cure the defect?
+What was done to the $FPN to {cure the defect|clear the entry}?
+How did the mechanics deal with the $FPN to cure the defect?
 """),
     "fixref": frames("""
-{Which|What} {reference|manual reference|procedure} {covered|was used for|governed} the {repair|rectification|corrective work}?
-{Under|According to} which {manual task|reference} was the repair {made|carried out}?
-"""),
-    "tsref": frames("""
-{Which|What} {reference|procedure|document} {guided|was used for} the {troubleshooting|fault isolation}?
-{Where|In which manual} did the mechanics look up the {fault isolation|troubleshooting} steps?
-"""),
-    "melref": frames("""
-{Under|On} {which|what} {MEL item|MEL reference} was the {defect|item} {deferred|carried}?
-{Which|What} {MEL item|MEL entry} {was applied|allowed the dispatch}?
-"""),
-    "test": frames("""
-How was the {repair|rectification} {verified|checked|proven}?
-{Which|What} {test|check} was {made|performed|run} {after|following} the {repair|rectification}?
-{What|Which} test {confirmed|showed} that the {fix|repair} had worked?
+{Which|What} reference was used for the repair?
+Under which reference was the repair made?
 """),
     "notice": frames("""
-What {symptom|problem} was {reported|written up|noticed} {in the first place|}?
-{What|Which symptom} {did the report describe|was the complaint about}?
-{Which|What} {anomaly|complaint} {started the case|prompted the write-up}?
+What {symptom|problem} was reported?
+What was the complaint about?
 """),
     "phase": frames("""
-{When|At what stage} was the symptom {first |}noticed?
-{In which phase|At what point} did the {trouble|symptom} {appear|show}?
-When did the reported {problem|symptom} {occur|appear|show up}?
-"""),
-    "reporter": frames("""
-Who {reported|noticed|described} the {symptom|problem}?
-{Who|Which person} {raised|made} the {complaint|report}?
-{By whom|From whom} did the {report|complaint} come?
-"""),
-    "aircraft": frames("""
-{Which|What} aircraft {had|suffered} the {defect|reported problem|event}?
-On {which|what} aircraft did the {event|symptom|problem} occur?
-{Which|What} {tail or type|airframe} is the report about?
-"""),
-    "donor": frames("""
-{Which|What} aircraft {gave up|supplied|provided} {parts|the spare}?
-From {which|what} aircraft were {parts|spares} {taken|robbed}?
-Where did the replacement {parts|unit} come from?
+When was the symptom {first |}noticed?
+When did the problem occur?
 """),
     "hist": frames("""
-{Which|What} {earlier|previous|past} {problem|finding|defect} {is recalled|is mentioned as history|does the text recall}?
-What had been {found|wrong} {on an earlier occasion|in a past case}?
-"""),
-    "histwhen": frames("""
-When was the $HPN {last|previously} {worked on|attended to}?
-{When|At what time} did the earlier {work|maintenance} on the $HPN take place?
-How long ago, or on which occasion, was the $HPN {last|previously} {worked on|attended to}?
-"""),
-    "histpart": frames("""
-{Which|What} {part|component} had {already|} been worked on {earlier|before the event}?
-{Which|What} {part|component} does the {maintenance history|background} {mention|concern}?
-{What|Which component} had received {maintenance|attention} {at an earlier date|before}?
-"""),
-    "precpart": frames("""
-{Which|What} {part|component} {got|received} {extra|additional} work {on this occasion|during this job} without being at fault?
-{Which|What} {part|component} was {additionally|also} worked on, {besides|apart from} the {repair itself|defect itself}?
-Besides the repair, {which|what} other {part|component} did the mechanics work on?
-"""),
-    "precact": frames("""
-What was done to the $QPN?
-{Which|What} work was {carried out|performed|done} on the $QPN?
-How did the mechanics {treat|deal with} the $QPN?
-{What|Which} {action|task} {did the $QPN receive|was performed on the $QPN}?
+{Which|What} earlier defect is mentioned?
+What had been found on an earlier occasion?
 """),
 }

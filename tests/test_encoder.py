@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl.encoder.component import tokens_of
+from mtl.encoder.limits import ATTENTION_DROPOUT
 from mtl.encoder.loaders import huggingface_loader, load_encoder, save_encoder
 from mtl.encoder.torch_encoder import Encoder, EncoderSettings
 from mtl.encoder.windows import Tokens, most_central, window_of_pairs, window_starts
@@ -207,3 +208,17 @@ def test_tokens_of_the_same_text_are_cut_once(tiny):
     twice = encoder.encode([doc, doc], ["a", "b"])
     once = encoder.encode([Tokens(doc.text, doc.starts, doc.ends)], ["b"])
     torch.testing.assert_close(twice.select([1]).vectors, once.vectors, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dropout_of_attention_weights_is_what_the_loader_says(tiny, family):
+    """0 by default, since fused attention on a CPU knows none; dropout of hidden states stays the checkpoint's."""
+    folder = tiny(family)
+    for rate in (0.0, 0.3):
+        model, _ = huggingface_loader(folder, rate)()
+        found = [rate_ for name in ATTENTION_DROPOUT if (rate_ := getattr(model.config, name, None)) is not None]
+        assert found == [rate]
+        inside = [own for module in model.modules() if isinstance(own := getattr(module, "dropout_prob", None), float)]
+        assert set(inside) <= {rate}
+    with pytest.raises(UserError, match="attention_dropout = 2"):
+        huggingface_loader(folder, 2.0)

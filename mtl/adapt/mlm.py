@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from mtl.adapt.masking import MaskedBatch
+from mtl.encoder.limits import set_attention_dropout
 from mtl.encoder.sources import load_config, load_pretrained
 from mtl.errors import UserError
 
@@ -18,6 +19,7 @@ def load_mlm(name: str) -> Tuple[PreTrainedModel, List[str]]:
     RAISES (UserError): the architecture has no masked-LM form (a decoder such as GPT-2).
     """
     config = load_config(name)
+    set_attention_dropout(config, 0.0)
     try:
         model, info = load_pretrained(AutoModelForMaskedLM, name, config=config)
     except ValueError as error:

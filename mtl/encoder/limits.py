@@ -24,6 +24,20 @@ def real_length(model: nn.Module, config: PretrainedConfig) -> int:
     return int(length)
 
 
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")  # as the families call it
+
+
+def set_attention_dropout(config: PretrainedConfig, rate: float) -> None:
+    """Set the dropout of attention weights, before the model is made.
+
+    Above 0 it keeps torch's fused attention from being used on a CPU: a training step of MiniLM then takes 1.1 times as long at
+    128 wordpieces and 3 times at 384. Dropout of the hidden states stays.
+    """
+    for name in ATTENTION_DROPOUT:
+        if hasattr(config, name):
+            setattr(config, name, rate)
+
+
 def faster_in_bf16(device: torch.device) -> bool:
     """Whether bfloat16 matrix products are native to `device` and at least a fifth faster there than fp32, as measured now.
 

@@ -6,24 +6,29 @@ from typing import Callable, Tuple
 from thinc.api import Model
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.encoder.sources import load_pretrained, load_tokenizer
+from mtl.encoder.limits import set_attention_dropout
+from mtl.encoder.sources import load_config, load_pretrained, load_tokenizer
 from mtl.encoder.torch_encoder import Encoder, EncoderSettings
-from mtl.errors import UserError
+from mtl.errors import UserError, check_range
 from mtl.files import replacing
 from mtl.torch_model import torch_model
 
 Loader = Callable[[], Tuple[PreTrainedModel, PreTrainedTokenizerFast]]
 
 
-def huggingface_loader(name: str) -> Loader:
+def huggingface_loader(name: str, attention_dropout: float = 0.0) -> Loader:
     """`mtl.HuggingFaceLoader.v1`, for `[initialize.components.transformer.encoder_loader]`.
 
     name (str): a folder that `save_pretrained` or `mtl adapt` wrote, or a name on the Hugging Face hub. The hub is asked
-    when the pipeline is initialized, never later.
+    when the pipeline is initialized, never later. attention_dropout (float): of attention weights, in training; the dropout of
+    hidden states is the checkpoint's. See `set_attention_dropout` for what a value above 0 costs.
     """
+    check_range("attention_dropout", attention_dropout, 0.0, 1.0)
 
     def load() -> Tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-        model, info = load_pretrained(AutoModel, name)
+        config = load_config(name)
+        set_attention_dropout(config, attention_dropout)
+        model, info = load_pretrained(AutoModel, name, config=config)
         lost = [key for key in info["missing_keys"] if "pooler" not in key]
         if lost:
             raise UserError(f"encoder {name!r}: the checkpoint lacks {len(lost)} weights, {lost[0]} among them")
