@@ -22,6 +22,7 @@ from spacy.training import Example
 from spacy.util import filter_spans
 from tqdm import tqdm
 from transformers import (
+    AutoConfig,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -29,6 +30,7 @@ from transformers import (
 )
 
 from mtl.data.docs import read_docs
+from mtl.encoder.limits import set_attention_dropout
 from mtl.encoder.sources import load_tokenizer, resolve_encoder
 from mtl.heads.qa.metrics import score_answers
 
@@ -68,6 +70,13 @@ def fit(model, features: List[Dict], passes: int, collate: Callable, name: str, 
     model.eval()
 
 
+def plain(auto_class, encoder: str, **settings):
+    """The plain Hugging Face model; as in the joint run, without dropout of attention weights."""
+    config = AutoConfig.from_pretrained(resolve_encoder(encoder), **settings)
+    set_attention_dropout(config, 0.0)
+    return auto_class.from_pretrained(resolve_encoder(encoder), config=config)
+
+
 def padded(rows: List[Dict], names: Tuple[str, ...], fill: Dict[str, int]) -> Dict[str, torch.Tensor]:
     longest = max(len(row["input_ids"]) for row in rows)
     return {n: torch.tensor([row[n] + [fill.get(n, 0)] * (longest - len(row[n])) for row in rows]) for n in names}
@@ -101,7 +110,7 @@ def roles(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int
     def collate(rows: List[Dict]) -> Dict[str, torch.Tensor]:
         return padded(rows, INPUTS, {}) | {"labels": torch.tensor([row["labels"] for row in rows])}
 
-    model = AutoModelForSequenceClassification.from_pretrained(resolve_encoder(encoder), num_labels=len(labels))
+    model = plain(AutoModelForSequenceClassification, encoder, num_labels=len(labels))
     fit(model, features(train), passes, collate, "roles", seed)
     rows = features(dev)
     right = [int(output["logits"].argmax()) == rows[i]["labels"] for i, output in logits(model, rows)]
@@ -132,7 +141,7 @@ def ner(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int) 
     def collate(rows: List[Dict]) -> Dict[str, torch.Tensor]:
         return padded(rows, (*INPUTS, "labels"), {"labels": -100})
 
-    model = AutoModelForTokenClassification.from_pretrained(resolve_encoder(encoder), num_labels=len(tags))
+    model = plain(AutoModelForTokenClassification, encoder, num_labels=len(tags))
     fit(model, features(train), passes, collate, "ner", seed)
     rows = features(dev)
     predicted = [["O"] * len(doc) for doc in dev]
@@ -192,7 +201,7 @@ def qa(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int) -
         gold = {n: torch.tensor([row[n] for row in rows]) for n in ("start_positions", "end_positions")}
         return padded(rows, INPUTS, {}) | gold
 
-    model = AutoModelForQuestionAnswering.from_pretrained(resolve_encoder(encoder))
+    model = plain(AutoModelForQuestionAnswering, encoder)
     fit(model, features(train), passes, collate, "qa", seed)
     rows = features(dev)
     best: Dict[str, Tuple[float, str]] = {}
