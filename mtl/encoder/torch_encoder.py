@@ -208,7 +208,7 @@ class Encoder(nn.Module):
         lengths = np.array([len(doc.starts) for doc in unique], dtype=np.int64)
         first_token = np.cumsum(lengths) - lengths
         first_piece = np.cumsum([0, *map(len, pieces.ids)])
-        bounds = np.searchsorted(pieces.token, np.r_[first_token, lengths.sum()])
+        bounds: np.ndarray = np.searchsorted(pieces.token, np.append(first_token, lengths.sum()))  # type: ignore[assignment]
         counts = np.diff(bounds)[text]
         rows = ranges(bounds[:-1][text], counts)
         token = pieces.token[rows] - np.repeat(first_token[text], counts)
