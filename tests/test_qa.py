@@ -6,6 +6,7 @@ import spacy
 from conftest import gold_doc, make_nlp, overfit, sample_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spacy.lang.en import English
 from spacy.tokens import Doc
 from spacy.training import Example
 
@@ -100,6 +101,9 @@ def test_one_pass_a_document_and_one_a_question(trained):
 
 
 def test_the_threshold_is_kept_and_not_tuned_once_loaded(trained, tmp_path):
+    trained.get_pipe("qa").cfg["tuned_threshold"] = -0.5668  # not every JSON reader gives every float back
+    from_bytes = English.from_config(trained.config).from_bytes(trained.to_bytes())
+    assert from_bytes.get_pipe("qa").threshold == -0.5668
     trained.to_disk(tmp_path)
     again = spacy.load(tmp_path)
     threshold = again.get_pipe("qa").threshold

@@ -1,5 +1,6 @@
 """`mtl_transformer`: the spaCy component that owns the encoder and runs it once for all heads."""
 
+import json
 import os
 import tempfile
 import weakref
@@ -352,7 +353,7 @@ class Transformer(RobustPipe, TrainablePipe):
         """Write `cfg` and the Hugging Face folder `encoder`."""
         self._settle()
         serialize = {
-            "cfg": lambda p: srsly.write_json(p, self.cfg),
+            "cfg": lambda p: p.write_text(json.dumps(self.cfg), encoding="utf8"),
             "encoder": lambda p: save_encoder(self.encoder, p),
         }
         util.to_disk(path, serialize, exclude)
@@ -360,7 +361,7 @@ class Transformer(RobustPipe, TrainablePipe):
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "Transformer":
         """Read what `to_disk` wrote. RAISES (UserError): a file is missing or broken."""
         deserialize = {
-            "cfg": lambda p: self.cfg.update(srsly.read_json(p)),
+            "cfg": lambda p: self.cfg.update(json.loads(p.read_text(encoding="utf8"))),
             "encoder": lambda p: self.set_encoder(*load_encoder(p)),
         }
         util.from_disk(path, deserialize, exclude)

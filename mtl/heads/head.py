@@ -1,10 +1,10 @@
 """What every head shares: its place at the encoder, its update, its files."""
 
+import json
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
 import safetensors.torch
-import srsly
 import torch
 from safetensors import SafetensorError
 from spacy import util
@@ -216,7 +216,7 @@ class Head(RobustPipe, TrainablePipe):
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
         """Write `cfg` and `model.safetensors`."""
         serialize = {
-            "cfg": lambda p: srsly.write_json(p, self.cfg),
+            "cfg": lambda p: p.write_text(json.dumps(self.cfg), encoding="utf8"),
             "model.safetensors": lambda p: safetensors.torch.save_file(state(self.module), p),
         }
         util.to_disk(path, serialize, exclude)
@@ -224,7 +224,7 @@ class Head(RobustPipe, TrainablePipe):
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "Head":
         """Read what `to_disk` wrote. RAISES (UserError): a file is missing or broken."""
         deserialize = {
-            "cfg": lambda p: self._restore(srsly.read_json(p)),
+            "cfg": lambda p: self._restore(json.loads(p.read_text(encoding="utf8"))),
             "model.safetensors": lambda p: self._load(safetensors.torch.load_file, p),
         }
         util.from_disk(path, deserialize, exclude)
@@ -232,14 +232,14 @@ class Head(RobustPipe, TrainablePipe):
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         serialize = {
-            "cfg": lambda: srsly.json_dumps(self.cfg),
+            "cfg": lambda: json.dumps(self.cfg).encode("utf8"),
             "model.safetensors": lambda: safetensors.torch.save(state(self.module)),
         }
         return util.to_bytes(serialize, exclude)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "Head":
         deserialize = {
-            "cfg": lambda b: self._restore(srsly.json_loads(b)),
+            "cfg": lambda b: self._restore(json.loads(b)),
             "model.safetensors": lambda b: self._load(safetensors.torch.load, b),
         }
         util.from_bytes(bytes_data, deserialize, exclude)

@@ -250,7 +250,7 @@ class QuestionAnswerer(Head):
             best[key] = docs[i][candidates.spans[0][1] : candidates.spans[0][2]].text if candidates.spans else ""
         if self._in_training and self.cfg["tune_threshold"]:
             rows = [(margins[key], token_f1(best[key], golds[key]), bool(golds[key])) for key in best]
-            self.cfg["tuned_threshold"] = round(best_threshold(rows)[0], 4)  # what JSON keeps whole
+            self.cfg["tuned_threshold"] = best_threshold(rows)[0]
         given = {key: text if margins[key] > self.threshold else "" for key, text in best.items()}
         return {**self.scorer(given, golds), "qa_threshold": self.threshold}
 
