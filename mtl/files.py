@@ -1,11 +1,12 @@
-"""Writing so that nothing is ever half-written."""
+"""Writing so that nothing is ever half-written, and settings as JSON."""
 
 import errno
+import json
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Union
+from typing import Any, Dict, Iterator, Union
 
 from mtl.errors import UserError
 
@@ -48,6 +49,19 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     elif path.exists():
         path.unlink()
+
+
+def write_json(path: Path, settings: Dict[str, Any]) -> None:
+    """Write settings with every digit of a float, which srsly's writer and reader do not keep."""
+    path.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def read_json(path: Path) -> Dict[str, Any]:
+    """What `write_json` wrote. RAISES (UserError): there is no such file, or it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); copy or install the pipeline again") from error
 
 
 def _is_full_disk(error: BaseException) -> bool:

@@ -75,6 +75,15 @@ def test_what_is_saved_is_one_copy_of_the_weights_without_pickle_or_paths(traine
         assert not data.startswith((b"\x80\x04", b"PK\x03\x04")), f"{file} looks like a pickle"
 
 
+@pytest.mark.parametrize("file", ["ner/cfg", "ner/model.safetensors", "transformer/encoder/model.safetensors"])
+def test_a_truncated_file_of_a_saved_pipeline_is_named(trained, tmp_path, file):
+    trained.to_disk(tmp_path)
+    data = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=file.rsplit("/", 1)[0]):
+        spacy.load(tmp_path)
+
+
 def test_a_saved_encoder_opens_with_transformers(trained, tmp_path):
     from transformers import AutoModel, AutoTokenizer
 

@@ -1,6 +1,5 @@
 """`mtl_transformer`: the spaCy component that owns the encoder and runs it once for all heads."""
 
-import json
 import os
 import tempfile
 import weakref
@@ -26,6 +25,7 @@ from mtl.encoder.loaders import Loader, load_encoder, save_encoder
 from mtl.encoder.torch_encoder import Encoder, TokenVectors
 from mtl.encoder.windows import Tokens
 from mtl.errors import UserError
+from mtl.files import read_json, write_json
 from mtl.pipe import RobustPipe
 from mtl.torch_model import Parameters, apply_optimizer, get_module, set_module
 
@@ -353,7 +353,7 @@ class Transformer(RobustPipe, TrainablePipe):
         """Write `cfg` and the Hugging Face folder `encoder`."""
         self._settle()
         serialize = {
-            "cfg": lambda p: p.write_text(json.dumps(self.cfg), encoding="utf8"),
+            "cfg": lambda p: write_json(p, self.cfg),
             "encoder": lambda p: save_encoder(self.encoder, p),
         }
         util.to_disk(path, serialize, exclude)
@@ -361,7 +361,7 @@ class Transformer(RobustPipe, TrainablePipe):
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "Transformer":
         """Read what `to_disk` wrote. RAISES (UserError): a file is missing or broken."""
         deserialize = {
-            "cfg": lambda p: self.cfg.update(json.loads(p.read_text(encoding="utf8"))),
+            "cfg": lambda p: self.cfg.update(read_json(p)),
             "encoder": lambda p: self.set_encoder(*load_encoder(p)),
         }
         util.from_disk(path, deserialize, exclude)

@@ -19,6 +19,7 @@ from mtl.encoder.batch import EncoderBatch
 from mtl.encoder.component import Transformer
 from mtl.encoder.listener import EncoderListener, find_transformer
 from mtl.errors import UserError
+from mtl.files import read_json, write_json
 from mtl.pipe import RobustPipe
 from mtl.torch_model import get_module, set_module, state
 
@@ -216,7 +217,7 @@ class Head(RobustPipe, TrainablePipe):
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
         """Write `cfg` and `model.safetensors`."""
         serialize = {
-            "cfg": lambda p: p.write_text(json.dumps(self.cfg), encoding="utf8"),
+            "cfg": lambda p: write_json(p, self.cfg),
             "model.safetensors": lambda p: safetensors.torch.save_file(state(self.module), p),
         }
         util.to_disk(path, serialize, exclude)
@@ -224,7 +225,7 @@ class Head(RobustPipe, TrainablePipe):
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "Head":
         """Read what `to_disk` wrote. RAISES (UserError): a file is missing or broken."""
         deserialize = {
-            "cfg": lambda p: self._restore(json.loads(p.read_text(encoding="utf8"))),
+            "cfg": lambda p: self._restore(read_json(p)),
             "model.safetensors": lambda p: self._load(safetensors.torch.load_file, p),
         }
         util.from_disk(path, deserialize, exclude)
