@@ -1,6 +1,6 @@
 """Single-task twins: each head alone with the plain Hugging Face class, on the same Docs and encoder as the joint run.
 
-    python benchmarks/biomedical/twins.py ENCODER CORPUS OUT.json --passes ner=6,roles=1,qa=2
+    python benchmarks/biomedical/twins.py ENCODER CORPUS OUT.json --passes ner=6,roles=1,qa=2 --learn-rate 1e-4 --batch 16
 
 CORPUS holds {train,dev}/{ner,roles,qa}. The tokens are spaCy's (words for the tokenizer), the scores the same functions that
 score the pipeline's heads, so that only the model and its training differ.
@@ -11,6 +11,7 @@ import json
 import math
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
@@ -38,27 +39,36 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from environment import environment
 
 NLP = spacy.blank("en")
-LEARN_RATE, WARMUP, BATCH, DECAY = 1e-4, 0.1, 16, 0.01
+WARMUP, DECAY = 0.1, 0.01
+PREDICTION_BATCH = 16
 Batch = Tuple[List[Dict], Callable]
 
 
-def fit(model, features: List[Dict], passes: int, collate: Callable, name: str, seed: int) -> None:
+@dataclass(frozen=True)
+class Settings:
+    passes: int
+    learn_rate: float
+    batch: int
+    seed: int
+
+
+def fit(model, features: List[Dict], settings: Settings, collate: Callable, name: str) -> None:
     """Plain AdamW with linear warm-up and decay, as the Hugging Face example scripts do it."""
     no_decay = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": DECAY},
         {"params": no_decay, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=LEARN_RATE, fused=True)
-    steps = passes * math.ceil(len(features) / BATCH)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learn_rate, fused=True)
+    steps = settings.passes * math.ceil(len(features) / settings.batch)
     schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP * steps), steps)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     model.train()
     with tqdm(total=steps, desc=name, mininterval=20) as bar:
-        for _ in range(passes):
+        for _ in range(settings.passes):
             order = torch.randperm(len(features), generator=generator).tolist()
-            for start in range(0, len(order), BATCH):
-                rows = [features[i] for i in order[start : start + BATCH]]
+            for start in range(0, len(order), settings.batch):
+                rows = [features[i] for i in order[start : start + settings.batch]]
                 loss = model(**collate(rows)).loss
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -89,14 +99,14 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 def logits(model, features: List[Dict], names: Tuple[str, ...] = INPUTS):
     """(feature index, output row) in order of length, so that little is padded."""
     order = sorted(range(len(features)), key=lambda i: len(features[i]["input_ids"]))
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
+    for start in range(0, len(order), PREDICTION_BATCH):
+        chosen = order[start : start + PREDICTION_BATCH]
         output = model(**padded([features[i] for i in chosen], names, {}))
         for row, i in enumerate(chosen):
             yield i, {key: value[row] for key, value in output.items()}
 
 
-def roles(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int) -> Dict[str, float]:
+def roles(encoder: str, train: List[Doc], dev: List[Doc], settings: Settings) -> Dict[str, float]:
     labels = sorted(train[0].cats)
     tokenizer = load_tokenizer(encoder)
 
@@ -111,13 +121,13 @@ def roles(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int
         return padded(rows, INPUTS, {}) | {"labels": torch.tensor([row["labels"] for row in rows])}
 
     model = plain(AutoModelForSequenceClassification, encoder, num_labels=len(labels))
-    fit(model, features(train), passes, collate, "roles", seed)
+    fit(model, features(train), settings, collate, "roles")
     rows = features(dev)
     right = [int(output["logits"].argmax()) == rows[i]["labels"] for i, output in logits(model, rows)]
     return {"cats_accuracy": sum(right) / len(right)}
 
 
-def ner(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int) -> Dict[str, float]:
+def ner(encoder: str, train: List[Doc], dev: List[Doc], settings: Settings) -> Dict[str, float]:
     types = sorted({ent.label_ for doc in train for ent in doc.ents})
     tags = ["O", *(f"{prefix}-{label}" for label in types for prefix in "BI")]
     tokenizer = load_tokenizer(encoder)
@@ -142,7 +152,7 @@ def ner(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int) 
         return padded(rows, (*INPUTS, "labels"), {"labels": -100})
 
     model = plain(AutoModelForTokenClassification, encoder, num_labels=len(tags))
-    fit(model, features(train), passes, collate, "ner", seed)
+    fit(model, features(train), settings, collate, "ner")
     rows = features(dev)
     predicted = [["O"] * len(doc) for doc in dev]
     for i, output in logits(model, rows):
@@ -174,7 +184,7 @@ def _spans(doc: Doc, tags: List[str]) -> List:
     return spans
 
 
-def qa(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int) -> Dict[str, float]:
+def qa(encoder: str, train: List[Doc], dev: List[Doc], settings: Settings) -> Dict[str, float]:
     tokenizer = load_tokenizer(encoder)
 
     def features(docs: List[Doc]) -> List[Dict]:
@@ -202,7 +212,7 @@ def qa(encoder: str, train: List[Doc], dev: List[Doc], passes: int, seed: int) -
         return padded(rows, INPUTS, {}) | gold
 
     model = plain(AutoModelForQuestionAnswering, encoder)
-    fit(model, features(train), passes, collate, "qa", seed)
+    fit(model, features(train), settings, collate, "qa")
     rows = features(dev)
     best: Dict[str, Tuple[float, str]] = {}
     for i, output in logits(model, rows):
@@ -243,16 +253,19 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--passes", default="ner=6,roles=1,qa=2", help="passes over the data of each task")
+    parser.add_argument("--learn-rate", type=float, default=1e-4)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     result = {"encoder": arguments.encoder, "seed": arguments.seed, "passes": arguments.passes, "tasks": {}}
-    result["settings"] = {"learn_rate": LEARN_RATE, "warmup": WARMUP, "batch": BATCH, "weight_decay": DECAY}
+    result["settings"] = {"learn_rate": arguments.learn_rate, "warmup": WARMUP, "batch": arguments.batch, "weight_decay": DECAY}
     for pair in arguments.passes.split(","):
         task, passes = pair.split("=")
         torch.manual_seed(arguments.seed)
         train, dev = (list(_docs(arguments.corpus / split, task)) for split in ("train", "dev"))
         started = time.monotonic()
-        scores = TASKS[task](arguments.encoder, train, dev, int(passes), arguments.seed)
+        settings = Settings(int(passes), arguments.learn_rate, arguments.batch, arguments.seed)
+        scores = TASKS[task](arguments.encoder, train, dev, settings)
         seconds = round(time.monotonic() - started)
         result["tasks"][task] = {"train": len(train), "dev": len(dev), "seconds": seconds, **scores}
         print(task, json.dumps(result["tasks"][task]), flush=True)
