@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, Union
@@ -12,19 +13,19 @@ from mtl.errors import UserError
 
 
 @contextmanager
-def replacing(path: Union[str, Path]) -> Iterator[Path]:
+def replacing(path: Union[str, Path], marker: str = "") -> Iterator[Path]:
     """Give a place beside `path` to write a file or a folder to; it takes the place of `path` once it is whole.
 
-    Whatever fails, what was at `path` before stays, and nothing is left beside it.
-    RAISES (UserError): the disk is full.
+    Whatever fails, what was at `path` before stays, and nothing is left beside it. marker: see `check_target`.
+    RAISES (UserError): the disk is full; something else than what is written stands at `path`.
     """
-    path = Path(path)
-    partial, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
-    remove(partial)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_target(path, marker)
+    given, path = path, Path(path).resolve()
+    beside = None
     try:
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        partial, old = beside / "new", beside / "old"
         yield partial
-        remove(old)
         if path.exists():
             os.replace(path, old)
         os.replace(partial, path)
@@ -32,23 +33,34 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
         if _is_full_disk(error):
             free = shutil.disk_usage(path.parent).free / 1e6
             raise UserError(
-                f"not enough disk space to write {path} ({free:,.0f} MB free). What was there before is untouched; "
+                f"not enough disk space to write {given} ({free:,.0f} MB free). What was there before is untouched; "
                 f"free some space, or give another place"
             ) from error
         raise
     finally:  # also after Ctrl-C, wherever it struck
-        if not path.exists() and old.exists():
-            os.replace(old, path)
-        remove(partial)
-        remove(old)
+        if beside is not None:
+            if not path.exists() and (beside / "old").exists():
+                os.replace(beside / "old", path)
+            shutil.rmtree(beside)
 
 
-def remove(path: Path) -> None:
-    """Delete a file or a folder, where there is one."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    elif path.exists():
-        path.unlink()
+def check_target(path: Union[str, Path], marker: str = "") -> None:
+    """Before long work: that its result can be written, and replaces nothing but an earlier result. Makes the parent folder.
+
+    marker: a pattern of files that only a folder written by the same code holds; empty, where a file is written.
+    RAISES (UserError): a folder stands where a file is to be written, or a file or another folder where a folder is.
+    """
+    path = Path(path)
+    if path.is_dir() and not marker:
+        raise UserError(f"{path}: is a folder, and a file is to be written; give another name")
+    if path.is_file() and marker:
+        raise UserError(f"{path}: is a file, and a folder is to be written; give another name")
+    if path.is_dir() and any(path.iterdir()) and not any(path.glob(marker)):
+        raise UserError(f"{path}: the folder holds other things ({marker} is not in it), which would be lost; give another one")
+    try:
+        path.resolve().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written there: {error.strerror} ({error.filename})") from error
 
 
 def write_json(path: Path, settings: Dict[str, Any]) -> None:
@@ -57,11 +69,11 @@ def write_json(path: Path, settings: Dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> Dict[str, Any]:
-    """What `write_json` wrote. RAISES (UserError): there is no such file, or it is broken."""
+    """RAISES (UserError): there is no such file, or it is broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); copy or install the pipeline again") from error
+        raise UserError(f"{path}: cannot be read ({error}); make or copy it again") from error
 
 
 def _is_full_disk(error: BaseException) -> bool:

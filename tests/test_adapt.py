@@ -218,7 +218,7 @@ def test_a_failed_save_keeps_the_old_folder(tiny, text_file, tmp_path, monkeypat
     with pytest.raises(UserError, match="not enough disk space"):
         run.run([text_file], [], out)
     assert (out / "model.safetensors").read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir() if "partial" in file.name] == []
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize(
@@ -228,12 +228,25 @@ def test_a_failed_save_keeps_the_old_folder(tiny, text_file, tmp_path, monkeypat
         ({"precision": "fp16"}, ["precision", "'bf16'"]),
         ({"rate": 2.0}, ["rate = 2.0"]),
         ({"held_out": 0.0}, ["held-out"]),
+        ({"minutes": -1}, ["minutes = -1"]),
+        ({"max_steps": -3}, ["max-steps = -3"]),
+        ({"learn_rate": -1.0}, ["learn-rate = -1.0"]),
     ],
 )
 def test_bad_settings_are_named(tiny, changes, words):
     with pytest.raises(UserError) as error:
         Adaptation(tiny(), AdaptSettings(**{**SMALL, **changes}))
     assert all(word in str(error.value) for word in words)
+
+
+def test_nothing_worthless_is_saved(tiny, text_file, tmp_path):
+    with pytest.raises(UserError, match=r"learn-rate = 10000.* too high"):
+        adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(max_steps=20, learn_rate=1e4, **SMALL))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("precious")
+    with pytest.raises(UserError, match=r"mine.*adapt.json is not in it"):
+        adapt(tiny(), [text_file], tmp_path / "mine", settings=AdaptSettings(max_steps=1, **SMALL))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["domain.txt", "mine"]
 
 
 def test_a_decoder_is_refused(tiny):

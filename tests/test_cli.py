@@ -73,6 +73,9 @@ def test_every_command_has_help_with_an_example():
         (["evaluate", "no_such_pipeline", "x.spacy"], ["no such pipeline"]),
         (["package", "nowhere"], ["nowhere", "config.cfg is missing"]),
         (["verify", "nowhere", "--text", "a"], ["nowhere", "mtl package"]),
+        (["convert", ROOT / "corpus" / "dev.jsonl", "--names", "a,a", "--out", "x"], ["--names", "'a,a'"]),
+        (["convert", ROOT / "corpus" / "dev.jsonl", "--names", "../a", "--out", "x"], ["--names", "'../a'"]),
+        (["convert", ROOT / "corpus" / "dev.jsonl", "--out", ROOT / "README.md"], ["README.md"]),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_1(tmp_path, arguments, words):
@@ -85,6 +88,16 @@ def test_a_mistake_is_one_message_and_exit_code_1(tmp_path, arguments, words):
 def test_ask_and_evaluate(pipeline, corpus, tmp_path):
     done = mtl("ask", pipeline, "The pump failed in Oslo.", "What failed?", "Who called?")
     assert done.returncode == 0 and "? What failed?" in done.stdout and "> " in done.stdout
+    for text, words in (("nowhere.txt", "no such file"), (" ", "empty"), (corpus / "dev.spacy", "standard input")):
+        done = mtl("ask", pipeline, text, "What failed?")
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+    wrong = {"--name": ("my pipe", "'my pipe'"), "--version": ("one", "1.0.0"), "--metrics": ("x", "x: cannot be read")}
+    for setting, (value, words) in wrong.items():
+        done = mtl("package", pipeline, "--out", tmp_path / "packages", setting, value)
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+    (tmp_path / "folder").mkdir()
+    done = mtl("evaluate", pipeline, corpus / "test.spacy", "--out", tmp_path / "folder")
+    assert done.returncode == 1 and "is a folder" in done.stderr
     done = mtl("evaluate", pipeline, corpus / "test.spacy", "--train", corpus / "train.spacy", "--out", tmp_path / "m.json")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "m.json").read_text())
@@ -152,7 +165,7 @@ def test_ctrl_c_in_training_leaves_the_best_model_loadable(longer, corpus, tmp_p
     process.communicate(timeout=180)
     assert process.returncode != 0
     assert spacy.load(out / "model-best")("The pump failed.").cats
-    assert not [entry.name for entry in out.iterdir() if ".partial" in entry.name or ".old" in entry.name]
+    assert not [entry.name for entry in out.iterdir() if entry.name.startswith(".")]
 
 
 def test_a_config_mistake_is_named(longer, corpus, tmp_path):
@@ -202,6 +215,22 @@ def test_replacing_is_all_or_nothing(tmp_path):
         partial.write_text("two")
         raise RuntimeError
     assert target.read_text() == "one" and [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_command_did_not_write_is_not_replaced(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "precious.txt").write_text("precious")
+    (tmp_path / "notes.old").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for target, marker in (("notes", ""), ("notes", "adapt.json"), ("file", "adapt.json"), ("file/under", ""), (".", "*.spacy")):
+        with pytest.raises(UserError, match=target.replace(".", "[.]")), replacing(tmp_path / target, marker):
+            raise AssertionError("not reached")
+    assert (tmp_path / "notes" / "precious.txt").read_text() == "precious"
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with replacing(tmp_path / "link") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "file").read_text() == "new"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "link", "notes", "notes.old"]
 
 
 @pytest.mark.parametrize("strike", [1, 2])

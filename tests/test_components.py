@@ -265,6 +265,15 @@ def test_one_exclusive_category_is_an_error(tiny):
     make_nlp(tiny(), heads=("textcat",), examples=examples, textcat={"exclusive": False})
 
 
+def test_several_categories_for_an_exclusive_head_are_an_error(tiny):
+    def examples(nlp):
+        return [Example(nlp.make_doc("a"), gold_doc(nlp, "a", cats={"A": 1.0, "B": 1.0}))]
+
+    with pytest.raises(UserError, match=r"'a' has several categories .A, B.*exclusive = false"):
+        make_nlp(tiny(), heads=("textcat",), examples=examples)
+    make_nlp(tiny(), heads=("textcat",), examples=examples, textcat={"exclusive": False})
+
+
 def test_multilabel_categories_learn_each_by_itself(tiny):
     rows = [("pump", 1, 1), ("valve", 0, 0), ("pump valve", 1, 0), ("wire", 0, 1)]
 
@@ -286,6 +295,26 @@ def test_entities_are_valid_and_carry_probabilities(trained):
         assert [(s.start, s.end, s.label_) for s in group] == [(e.start, e.end, e.label_) for e in doc.ents]
         assert len(group.attrs["scores"]) == len(doc.ents) and all(0 <= score <= 1 for score in group.attrs["scores"])
         assert doc.has_annotation("ENT_IOB") or not len(doc)
+
+
+def test_entities_that_others_set_stay(trained):
+    text = "The pump failed in Oslo."
+    doc = trained.make_doc(text)
+    doc.set_ents([Span(doc, 0, 2, "MINE"), Span(doc, 3, 4, "MINE")])
+    assert [(e.text, e.label_) for e in trained(doc).ents] == [("The pump", "MINE"), ("in", "MINE"), ("Oslo", "LOC")]
+    assert [span.text for span in doc.spans["ner"]] == ["Oslo"] and len(doc.spans["ner"].attrs["scores"]) == 1
+    again = trained(trained(text))  # its own of before are no others'
+    assert [e.text for e in again.ents] == [e.text for e in trained(text).ents] == [s.text for s in again.spans["ner"]]
+
+
+def test_a_saved_pipeline_goes_on_learning(trained, tmp_path):
+    trained.config["training"]["optimizer"] = {
+        "@optimizers": "mtl.AdamW.v1",
+        "learn_rate": {"@schedules": "mtl.WarmupLinear.v1", "rate": 1e-4, "total_steps": "${training.max_steps}"},
+    }
+    atomic_save()(trained).to_disk(tmp_path / "nlp")
+    nlp = spacy.load(tmp_path / "nlp")
+    assert nlp.resume_training() and nlp.update(sample_examples(nlp))["ner"] > 0
 
 
 def test_predictions_survive_docbin(trained):

@@ -38,9 +38,14 @@ def test_jsonl_holds_any_subset(tmp_path):
         {"text": "The pump failed.", "cats": {"A": 0.5}, "spans": [[4, 8, "PART"]]},
         {"text": "The pump.", "qas": [{"question": "What?", "answers": [{"text": "pump", "answer_start": 4}]},
                                       {"question": "Who?", "answers": []}]},
-        {"text": "Nothing.", "label": None},
+        {"text": "Nothing.", "label": None, "ents": []},
+        {"text": "A pump .", "qas": [{"question": "Q?", "is_impossible": True}, {"question": "Z?", "id": "q1", "answers": []}],
+         "entities": [[1, 7, "PART"]]},
     ]  # fmt: skip
-    docs, _ = convert_text(tmp_path, "\n".join(map(json.dumps, rows)) + "\n\n")
+    docs, report = convert_text(tmp_path, "\n".join(map(json.dumps, rows)) + "\n\n")
+    assert report.counts["documents with 'ents', which is not read"] == 1
+    assert docs[5].spans["qa"].attrs["questions"] == {"q2": "Q?", "q1": "Z?"} and not docs[5].spans["qa"]
+    assert entities(docs[5]) == [("pump", "PART")] and report.counts["entities trimmed of white space"] == 1
     assert docs[0].cats == {"A": 1.0} and entities(docs[0]) == [("pump", "PART")] and "qa" not in docs[0].spans
     assert docs[1].cats == {"A": 1.0, "B": 1.0} and docs[1].has_annotation("ENT_IOB") and not docs[1].ents
     assert docs[2].cats == {"A": 0.5} and entities(docs[2]) == [("pump", "PART")]
@@ -162,10 +167,32 @@ def test_mentions_off_token_boundaries_are_left_unannotated(tmp_path):
         (b'{"text": "a", "label": "A"}\n{"text": \n', ["line 2", "not valid JSON"]),
         (b'{"text": \n', ["line 2", "not valid JSON"]),
         (b'{"txt": "a"}\n', ["line 1", '"text" is needed', "'txt'"]),
-        (b'{"text": "a", "entities": [{"start": 0}]}\n', ["line 1", "'end' is missing"]),
+        (b'{"text": "a", "entities": [{"start": 0}]}\n', ["line 1", '"end"', "{'start': 0}"]),
         (b'{"text": "a", "label": ["A"]}\n', ["line 1", 'use "labels"']),
         (b'{"text": "a", "entities": [[0, 9, "X"]]}\n', ["line 1", "outside the text"]),
-        (b'{"text": "a", "qas": [{"question": " "}]}\n', ["line 1", "is empty"]),
+        (b'{"text": "a", "qas": [{"question": " ", "answers": []}]}\n', ["line 1", "is empty"]),
+        (b'{"text": "a", "qas": [{"question": "Who?", "answer": "a"}]}\n', ["line 1", '"answers"']),
+        (b'{"text": "a", "qas": [{"question": 5, "answers": []}]}\n', ["line 1", "question"]),
+        (
+            b'{"text": "a", "qas": [{"question": "Q", "answers": [{"text": "a"}]}]}\n',
+            ["line 1", "answer_start"],
+        ),
+        (b'{"text": "a", "labels": "WEAR"}\n', ["line 1", "a list", "'WEAR'"]),
+        (b'{"text": "a", "label": true}\n', ["line 1", "True"]),
+        (b'{"text": "a", "label": ""}\n', ["line 1", "not empty"]),
+        (b'{"text": "a", "cats": {"A": NaN}}\n', ["line 1", "'A'", "from 0 to 1"]),
+        (b'{"text": "a", "cats": {"A": 7}}\n', ["line 1", "'A'", "from 0 to 1"]),
+        (b'{"text": "a", "cats": {"A": 1}, "label": "A"}\n', ["line 1", "keep one"]),
+        (b'{"text": "a", "entities": [], "spans": []}\n', ["line 1", "keep one"]),
+        (b'{"text": "a", "entities": [[0, 1, null]]}\n', ["line 1", "None"]),
+        (b'{"text": "a", "entities": [[0.5, 1, "X"]]}\n', ["line 1", "whole numbers"]),
+        (b'{"text": 5, "label": "A"}\n', ["line 1", "5 is no string"]),
+        (b'{"text": "\\ud83d", "label": "A"}\n', ["line 1", "half a character"]),
+        (b'{"data": [{"paragraphs": [{"context": 5, "qas": []}]}]}\n', ["article 0", "paragraph 0", "context"]),
+        (b'{"data": ["x"]}\n', ["article 0", "SQuAD"]),
+        (b'{\n"text": "a"\n}\n', ["line of its own"]),
+        ("caf\xe9".encode("utf-16"), ["UTF-16"]),
+        (b"PK\0\0", ["not a text file"]),
         (b"hello\n", ["not recognised", "--format"]),
     ],
 )

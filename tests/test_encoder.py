@@ -19,7 +19,7 @@ NLP = spacy.blank("en")
 
 
 def load(folder, **kwargs) -> Encoder:
-    return Encoder(*huggingface_loader(folder)(), EncoderSettings(device="cpu", **kwargs))
+    return Encoder(*huggingface_loader(folder)(), EncoderSettings(**{"device": "cpu", **kwargs}))
 
 
 def docs_of(texts):
@@ -179,6 +179,10 @@ def test_frozen_layers_take_no_gradient(tiny):
         ({"window": 999}, ["window = 999", "64"]),
         ({"frozen_layers": 9}, ["frozen_layers = 9", "2 layers"]),
         ({"overlap": -1}, ["overlap"]),
+        ({"window": 48, "overlap": 25}, ["overlap = 25", "window = 48", "0 to 24"]),
+        ({"window": 10, "overlap": 1}, ["window = 10", "18"]),
+        ({"device": "gpu"}, ["device = 'gpu'", "auto, cpu, cuda"]),
+        ({"device": "cuda:77"}, ["device = 'cuda:77'", "auto, cpu, cuda"]),
     ],
 )
 def test_bad_settings_are_named(tiny, settings_, words):

@@ -130,14 +130,18 @@ def test_two_heads_of_the_same_kind_and_a_removed_one(trained):
     assert trained.make_doc("The pump failed in Oslo.")._.ask("What failed?").text == "The pump"
 
 
-@pytest.mark.parametrize("questions", ["What?", [""], [3], {"a": ""}])
+@pytest.mark.parametrize("questions", ["What?", [""], [3], {"a": ""}, 5, iter(["What?"]), {1: "What?", "1": "Who?"}])
 def test_bad_questions(trained, questions):
     doc = trained.make_doc("The valve leaked.")
     doc._.questions = questions
-    with pytest.raises(UserError, match="list of questions"):
+    with pytest.raises(UserError, match=r"doc\._\.questions"):
         trained(doc)
     with pytest.raises(UserError, match="not empty"):
         trained("The valve leaked.")._.ask(" ")
+    with pytest.raises(UserError, match="has no labels"):
+        trained.get_pipe("qa").add_label("X")
+    with pytest.raises(UserError, match="n = '3'"):
+        trained("The valve leaked.")._.ask("What?", n="3")
     with pytest.raises(UserError, match="n = 0"):
         trained("The valve leaked.")._.ask("What?", n=0)
 

@@ -23,7 +23,7 @@ from mtl.adapt.text import pack_blocks, read_documents, split_documents
 from mtl.encoder.limits import faster_in_bf16, pick_device, real_length
 from mtl.encoder.sources import load_tokenizer
 from mtl.errors import UserError, check_choice, check_range
-from mtl.files import replacing
+from mtl.files import check_target, replacing
 
 EVALUATION_SEED = 15
 EVALUATION_RATE = 0.15
@@ -54,6 +54,9 @@ class AdaptSettings:
         """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
         check_choice("precision", self.precision, ("auto", "fp32", "bf16"))
         check_range("passes", self.passes, 0.001)
+        check_range("max-steps", self.max_steps, 0)
+        check_range("minutes", self.minutes, 0)
+        check_range("learn-rate", self.learn_rate, 0.0)
         check_range("length", self.length, 16)
         check_range("batch-blocks", self.batch_blocks, 1)
         check_range("rate", self.rate, 0.01, 0.9)
@@ -92,6 +95,7 @@ class Adaptation:
     def run(self, texts: List[str], general: List[str], out: Path) -> Dict:
         """Read, train, evaluate and save; RETURNS the report that is also written to `out/adapt.json`."""
         settings = self.settings
+        check_target(out, "adapt.json")
         documents = read_documents(texts)
         train, held = split_documents(documents, settings.held_out, settings.seed)
         with tempfile.TemporaryDirectory(prefix="mtl-adapt-") as cache:
@@ -109,6 +113,12 @@ class Adaptation:
                 pieces = torch.from_numpy(np.concatenate(list(blocks["pieces"])))
                 start_at_frequencies(self.model, torch.bincount(pieces, minlength=self.model.config.vocab_size))
             report = self._train(blocks, evaluations)
+        if not all(map(math.isfinite, report["perplexity_after"].values())):
+            raise UserError(
+                f"learn-rate = {settings.learn_rate} is too high: the loss has gone out of bounds. Nothing was saved to {out}"
+            )
+        if not report["steps"]:
+            raise UserError(f"interrupted before the first step: nothing was learned, and nothing was saved to {out}")
         report |= {"documents": len(documents), "words": words, "held_out_documents": len(held), "settings": asdict(settings)}
         self._save(out, report)
         return report
@@ -226,11 +236,12 @@ class Adaptation:
         return moved, attention.to(self.device)
 
     def _perplexities(self, evaluations: Dict[str, List[Batch]]) -> Dict[str, float]:
-        return {where: math.exp(mean_loss(self.model, batches, self.autocast)) for where, batches in evaluations.items()}
+        losses = {where: mean_loss(self.model, batches, self.autocast) for where, batches in evaluations.items()}
+        return {where: math.exp(loss) if loss < 700 else math.inf for where, loss in losses.items()}
 
     def _save(self, out: Path, report: Dict) -> None:
         self.model.config._name_or_path = ""  # a path of this machine
-        with replacing(out) as folder:
+        with replacing(out, "adapt.json") as folder:
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
             (folder / "adapt.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 """Raw text to packed blocks of wordpieces, with `datasets`."""
 
-import json
 import random
 from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Tuple
@@ -10,7 +9,7 @@ from datasets import Dataset, Features, Value, disable_progress_bars
 from datasets import Sequence as DatasetSequence
 from transformers import PreTrainedTokenizerFast
 
-from mtl.data.records import numbered_lines
+from mtl.data.records import numbered_lines, parse_json
 from mtl.errors import UserError
 
 SUFFIXES = (".txt", ".jsonl", ".spacy")
@@ -61,9 +60,7 @@ def _read(path: Path) -> Iterator[str]:
 
 def _text_of(line: str, where: str) -> str:
     try:
-        text = json.loads(line)["text"]
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not valid JSON ({error.msg})") from None
+        text = parse_json(line, where)["text"]
     except (KeyError, TypeError):
         raise UserError(f'{where}: the key "text" is missing') from None
     if not isinstance(text, str):

@@ -1,6 +1,7 @@
 """The console script: parse, call, print."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, List, Optional
@@ -8,7 +9,7 @@ from typing import Any, List, Optional
 import typer
 
 from mtl.errors import UserError
-from mtl.files import replacing
+from mtl.files import check_target, replacing
 
 app = typer.Typer(
     name="mtl",
@@ -40,9 +41,11 @@ def convert(
     """
     from mtl.data.convert import convert_splits
 
-    split_names = names.split(",")
+    split_names = [name.strip() for name in names.split(",")]
     if len(files) > len(split_names):
         raise UserError(f"{len(files)} files, but {len(split_names)} names: give --names one for each file")
+    if len(set(split_names)) < len(split_names) or not all(re.fullmatch(r"\w[\w.-]*", name) for name in split_names):
+        raise UserError(f"--names {names!r}: each file needs a name of its own, of letters, digits, '-', '_' and '.'")
     paths = {
         name: out / name / (task if shard_size else f"{task}.spacy") if task else out / (name if shard_size else f"{name}.spacy")
         for name in split_names
@@ -125,6 +128,8 @@ def evaluate(
     """
     from mtl.training.evaluation import evaluate_pipeline, table
 
+    if out is not None:
+        check_target(out)
     result = evaluate_pipeline(load(pipeline), data, train)
     typer.echo(table(result))
     if out is not None:
@@ -190,11 +195,11 @@ def verify(
     Example: mtl verify packages --text "The fuel pump had seized." --question "What had seized?"
     """
     from mtl.training.evaluation import table
-    from mtl.training.packaging import verify_wheels
+    from mtl.training.packaging import read_metrics, verify_wheels
 
     result = verify_wheels(packages, text, question, typer.echo)
     if metrics is not None:
-        typer.echo("\n" + table(json.loads(metrics.read_text(encoding="utf-8"))))
+        typer.echo("\n" + table(read_metrics(metrics)))
     typer.echo(f"\n{result['pipeline']} {result['version']}, installed, on: {text}\n")
     for label, score in sorted(result["cats"].items(), key=lambda item: -item[1]):
         typer.echo(f"  {score:6.2f}  {label}")
@@ -211,11 +216,13 @@ def load(pipeline: str) -> Any:
     import spacy
 
     try:
-        return spacy.load(pipeline)
+        nlp = spacy.load(pipeline)
     except OSError as error:
         raise UserError(
             f"{pipeline}: no such pipeline folder or installed package ({str(error).splitlines()[0][:120]})"
         ) from error
+    nlp.max_length = max(nlp.max_length, 10**9)  # the limit is for spaCy's parser
+    return nlp
 
 
 def read_argument(text: str) -> str:
@@ -223,9 +230,16 @@ def read_argument(text: str) -> str:
     from mtl.data.records import read_text
 
     if text == "-":
-        return sys.stdin.read()
-    if len(text) < 1000 and "\n" not in text and Path(text).suffix in (".txt", ".md") and Path(text).exists():
-        return read_text(text)
+        try:
+            text = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"standard input is not UTF-8 (byte {error.start + 1})") from None
+    elif len(text.split()) == 1 and Path(text).suffix in (".txt", ".md"):
+        text = read_text(text)
+    elif len(text.split()) == 1 and Path(text).is_file():
+        raise UserError(f"{text}: text is read from .txt and .md files; for another, give it on standard input: - < {text}")
+    if not text.strip():
+        raise UserError("the text is empty")
     return text
 
 
@@ -236,11 +250,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one message and exit code 1; a programmer's keeps its traceback."""
+    """Entry point: a user's mistake, or a file that cannot be had, is one message and exit code 1; else there is a traceback."""
     try:
         app()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"error: {error.filename}: {error.strerror}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)

@@ -24,6 +24,7 @@ def convert_splits(
         nlp = spacy.blank(lang)
     except ImportError:
         raise UserError(f"--lang {lang!r}: spaCy has no such language; use a code such as en, de or xx") from None
+    nlp.max_length = max(nlp.max_length, 10**9)  # the limit is for spaCy's parser
     reports = {split: Report() for split in files}
     records = {split: list(read_records(file, reports[split], format)) for split, file in files.items()}
     for split, file in files.items():

@@ -88,10 +88,14 @@ def _set_entities(doc: Doc, record: Record, entities: List[Entity], report: Repo
                 f"{record.where}: entity {entity.label} at {entity.start}:{entity.end} lies outside the text of "
                 f"{len(doc.text)} characters"
             )
+        mention = doc.text[entity.start : entity.end]
+        if mention != mention.strip() and mention.strip():
+            report.note("entities trimmed of white space", f"{record.where}: {entity.label} {mention!r}")
+            start = entity.start + len(mention) - len(mention.lstrip())
+            entity, mention = Entity(start, start + len(mention.strip()), entity.label), mention.strip()
         span = doc.char_span(entity.start, entity.end, label=entity.label)
         if span is None:
             outer = widened_span(doc, entity.start, entity.end)
-            mention = doc.text[entity.start : entity.end]
             report.note(
                 "entities off token boundaries, tokens left unannotated",
                 f"{record.where}: {entity.label} {mention!r} is part of the token(s) {outer.text!r}",
@@ -165,7 +169,7 @@ def write_docs(docs: Iterable[Doc], path: Union[str, Path], shard_size: int = 20
     single = path.suffix == ".spacy"
     total = shard = 0
     docbin = DocBin()
-    with replacing(path) as partial:
+    with replacing(path, "" if single else "*.spacy") as partial:
         if not single:
             partial.mkdir()
         for doc in docs:

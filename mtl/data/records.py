@@ -1,8 +1,9 @@
 """What every file format is read into, before spaCy is involved."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from mtl.errors import UserError
 
@@ -54,6 +55,22 @@ class Report:
         self.notes.append(message)
 
 
+def parse_json(source: str, where: str) -> Any:
+    """RAISES (UserError): not valid JSON, or with half a character in it."""
+    try:
+        value = json.loads(source)
+        if "\\ud" in source.lower():  # the escape of half a character beyond 16 bits; its other half may be missing
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise UserError(f"{where}: not valid JSON ({error.msg} at {line}column {error.colno})") from None
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{where}: half a character, {error.object[error.start]!r}, which is no text; correct the escape"
+        ) from None
+    return value
+
+
 Lines = List[Tuple[int, str]]
 
 
@@ -71,6 +88,10 @@ def read_text(path: Union[str, Path]) -> str:
         raise UserError(f"{path}: is a folder, a file is needed") from None
     if not data.strip():
         raise UserError(f"{path}: the file is empty")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path}: is UTF-16. Save the file as UTF-8 (iconv -f utf-16 -t utf8 {path.name})")
+    if b"\0" in data[:4096]:
+        raise UserError(f"{path}: is not a text file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

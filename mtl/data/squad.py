@@ -1,9 +1,8 @@
 """SQuAD JSON, 1.1 and 2.0: one document a paragraph, with all its questions."""
 
-import json
-from typing import Iterator
+from typing import Any, Iterator
 
-from mtl.data.records import Answer, Question, Record, Report, read_text
+from mtl.data.records import Answer, Question, Record, Report, parse_json, read_text
 from mtl.errors import UserError
 
 
@@ -12,22 +11,46 @@ def read_squad(path: str, report: Report) -> Iterator[Record]:
 
     RAISES (UserError): not JSON, or a key is missing (with the article and paragraph where it is missing).
     """
-    try:
-        tree = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
-    if not isinstance(tree, dict) or "data" not in tree:
-        raise UserError(f'{path}: not SQuAD JSON: the top level needs the key "data"')
+    tree = parse_json(read_text(path), path)
+    if not isinstance(tree, dict) or not isinstance(tree.get("data"), list):
+        raise UserError(
+            f'{path}: not SQuAD JSON: the top level needs the key "data" with a list. '
+            f"(JSON Lines need each document on one line of its own)"
+        )
     for a, article in enumerate(tree["data"]):
-        for p, paragraph in enumerate(article.get("paragraphs", ())):
-            where = f"{path}, article {a} ({article.get('title', 'no title')}), paragraph {p}"
-            try:
-                questions = [_question(qa) for qa in paragraph["qas"]]
-                yield Record(paragraph["context"], where, questions=questions)
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{where}: {error} is missing or has the wrong shape") from None
+        where = f"{path}, article {a}"
+        try:
+            for p, paragraph in enumerate(article.get("paragraphs", ())):
+                where = f"{path}, article {a} ({article.get('title', 'no title')}), paragraph {p}"
+                text, questions = paragraph["context"], [parse_question(qa, iter(())) for qa in paragraph["qas"]]
+                if not isinstance(text, str):
+                    raise ValueError(f'"context" holds a text, got {text!r}')
+                yield Record(text, where, questions=questions)
+        except KeyError as error:
+            raise UserError(f"{where}: {error} is missing") from None
+        except (TypeError, AttributeError):
+            raise UserError(f"{where}: has not the shape of SQuAD JSON") from None
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from None
 
 
-def _question(qa: dict) -> Question:
-    answers = [] if qa.get("is_impossible") else [Answer(int(a["answer_start"]), a["text"]) for a in qa["answers"]]
-    return Question(str(qa["id"]), qa["question"].strip(), answers)
+def parse_question(item: Any, names: Iterator[str]) -> Question:
+    """A question with its answers, as SQuAD writes it; where it has no "id", the next of `names` is its id.
+
+    "answers" may be left out only where "is_impossible" says that there is none. RAISES (ValueError): the shape is wrong.
+    """
+    if not isinstance(item, dict) or not isinstance(item.get("question"), str):
+        raise ValueError(f'a question is {{"question": "..", "answers": [..]}}, got {item!r}')
+    id = item["id"] if item.get("id") is not None else next(names, None)
+    if id is None:
+        raise ValueError(f'the question {item["question"]!r} has no "id"')
+    answers = [] if item.get("is_impossible") else item.get("answers")
+    if not isinstance(answers, list):
+        raise ValueError(f'the question {item["question"]!r} needs "answers", a list; empty where the text does not answer it')
+    return Question(str(id), item["question"].strip(), [_answer(answer) for answer in answers])
+
+
+def _answer(answer: Any) -> Answer:
+    if not isinstance(answer, dict) or type(answer.get("answer_start")) is not int or not isinstance(answer.get("text"), str):
+        raise ValueError(f'an answer is {{"text": "..", "answer_start": 4}}, got {answer!r}')
+    return Answer(answer["answer_start"], answer["text"])

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig
 
+from mtl.errors import UserError
+
 
 def real_length(model: nn.Module, config: PretrainedConfig) -> int:
     """The most wordpieces, specials included, that `model` can take.
@@ -58,10 +60,20 @@ def faster_in_bf16(device: torch.device) -> bool:
 
 
 def pick_device(name: str) -> torch.device:
-    """`"auto"` is the first GPU where there is one, else the CPU; any other name is torch's own."""
+    """`"auto"` is the first GPU where there is one, else the CPU; any other name is torch's own.
+
+    RAISES (UserError): torch does not know it, or has none here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter: torch was built without it
+        raise UserError(
+            f"device = {name!r} cannot be used here ({str(error).splitlines()[0]}); allowed: auto, cpu, cuda, cuda:1, ..."
+        ) from error
+    return device
 
 
 def layer_of(parameter: str) -> Optional[int]:

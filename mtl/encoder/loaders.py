@@ -61,7 +61,7 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
     RAISES (UserError): the disk is full; the folder that was there stays as it was.
     """
     encoder.model.config._name_or_path = ""
-    with replacing(folder) as partial:
+    with replacing(folder, "config.json") as partial:
         encoder.model.save_pretrained(partial, safe_serialization=True)
         encoder.tokenizer.save_pretrained(partial)
 

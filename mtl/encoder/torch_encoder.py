@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mtl.encoder.limits import layer_of, pick_device, real_length
-from mtl.encoder.windows import Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
+from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
     """window: wordpieces a window, specials and prompt included; 0 is the model's real length, at most 512.
-    overlap: wordpieces that neighbouring windows share. batch_pieces: padded wordpieces in one forward pass.
-    precision: "fp32", or "bf16" for autocast. device: "auto", or torch's name. frozen_layers: how many of the lowest layers,
-    with the embeddings, are not trained.
+    overlap: wordpieces that neighbouring windows share, at most half a window. batch_pieces: padded wordpieces in one forward
+    pass. precision: "fp32", or "bf16" for autocast. device: "auto", or torch's name. frozen_layers: how many of the lowest
+    layers, with the embeddings, are not trained.
     """
 
     window: int = 0
@@ -110,7 +110,14 @@ class Encoder(nn.Module):
         self.window = settings.window or min(longest, 512)
         if self.window > longest:
             raise UserError(f"window = {self.window} is more than the {longest} wordpieces that the encoder takes")
-        capacity(self.window, self.template.specials(False), 0)
+        least = self.template.specials(False) + MIN_CAPACITY
+        if self.window < least:
+            raise UserError(f"window = {self.window} is too short: {least} wordpieces are the least")
+        if settings.window and settings.overlap > self.window // 2:
+            raise UserError(
+                f"overlap = {settings.overlap} is too much for window = {self.window}; allowed: 0 to {self.window // 2}"
+            )
+        self.overlap = min(settings.overlap, self.window // 2)
         self.passes = 0  # items encoded so far, for tests and profiles
         self._accepts_types = (
             "token_type_ids" in inspect.signature(model.forward).parameters and getattr(model.config, "type_vocab_size", 0) > 1
@@ -176,7 +183,7 @@ class Encoder(nn.Module):
             ids, own = texts[item], slice(stops[item] - counts[item], stops[item])
             before, after = self.template.ends(prompt)
             size = capacity(self.window, self.template.specials(bool(prompt)), len(prompt), prompts[item] if prompts else "")
-            starts = window_starts(len(ids), size, self.settings.overlap)
+            starts = window_starts(len(ids), size, self.overlap)
             window[own] = len(windows.ids)
             position[own] += len(before)
             if len(starts) > 1:

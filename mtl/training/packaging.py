@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 import srsly
+from packaging.version import InvalidVersion, Version
 from spacy.cli.package import package as spacy_package
 
 from mtl.errors import UserError
+from mtl.files import read_json
 from mtl.training.evaluation import table
 
 README = """# {name}
@@ -57,8 +60,15 @@ def build_wheels(pipeline: Path, out: Path, name: str, version: str, metrics: Op
 
     RAISES (UserError): `pipeline` is no pipeline folder.
     """
-    if not (pipeline / "config.cfg").exists():
-        raise UserError(f"{pipeline}: no pipeline there (config.cfg is missing); train one first")
+    for file in ("config.cfg", "meta.json"):
+        if not (pipeline / file).exists():
+            raise UserError(f"{pipeline}: no pipeline there ({file} is missing); train one first")
+    if not re.fullmatch(r"[a-zA-Z]\w*", name):
+        raise UserError(f"--name {name!r}: a package's name has letters, digits and '_' only, and begins with a letter")
+    try:
+        Version(version)
+    except InvalidVersion:
+        raise UserError(f"--version {version!r} is no version; it looks like 1.0.0") from None
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mtl-package-") as work:
         source = Path(work) / "pipeline"
@@ -105,7 +115,7 @@ def _readme(meta: Dict[str, Any], source: Path, metrics: Optional[Path]) -> str:
     factories = {name: components[name]["factory"] for name in meta["pipeline"] if name in components}
     weights = source / "transformer" / "encoder" / "model.safetensors"
     labels = "\n".join(f"- {head}: {', '.join(map(str, own))}" for head, own in meta["labels"].items() if own)
-    scores = table(json.loads(metrics.read_text())) if metrics else "Not measured."
+    scores = table(read_metrics(metrics)) if metrics else "Not measured."
     return README.format(
         name=f"{meta['lang']}_{meta['name']}",
         parameters=weights.stat().st_size / 4e6 if weights.exists() else 0,
@@ -116,16 +126,26 @@ def _readme(meta: Dict[str, Any], source: Path, metrics: Optional[Path]) -> str:
     )
 
 
-def verify_wheels(packages: Path, text: str, question: str, echo: Callable[[str], None]) -> Dict[str, Any]:
-    """Install the wheels of `packages` into a new environment of their own, and process `text` there.
+def read_metrics(path: Path) -> Dict[str, Any]:
+    """What `mtl evaluate --out` wrote. RAISES (UserError): it is something else."""
+    result = read_json(path)
+    if not isinstance(result, dict) or not result.get("scores"):
+        raise UserError(f"{path}: holds no scores; write them with `mtl evaluate --out {path}`")
+    return result
 
-    Other packages come from the index in the versions of this environment, so that what is proved is what was trained.
+
+def verify_wheels(packages: Path, text: str, question: str, echo: Callable[[str], None]) -> Dict[str, Any]:
+    """Install the pipeline built last in `packages` into a new environment of its own, and process `text` there.
+
+    spacy-mtl comes from its wheel where that is there, other packages from the index in the versions of this environment, so
+    that what is proved is what was trained.
     RAISES (UserError): no wheels; they cannot be installed; the pipeline does not load or run there.
     """
-    wheels = sorted(packages.glob("*.whl"))
-    pipelines = [wheel for wheel in wheels if not wheel.name.startswith("spacy_mtl-")]
-    if len(pipelines) != 1:
-        raise UserError(f"{packages}: one pipeline wheel is needed there, found {[w.name for w in pipelines]}; run `mtl package`")
+    built = sorted(packages.glob("*.whl"), key=lambda wheel: wheel.stat().st_mtime)
+    pipelines = [wheel for wheel in built if not wheel.name.startswith("spacy_mtl-")][-1:]
+    if not pipelines:
+        raise UserError(f"{packages}: no pipeline's wheel there; run `mtl package`")
+    wheels = pipelines + [wheel for wheel in built if wheel.name.startswith("spacy_mtl-")][-1:]
     with tempfile.TemporaryDirectory(prefix="mtl-verify-") as work:
         echo(f"installing {', '.join(wheel.name for wheel in wheels)} into a clean environment ...")
         venv.create(Path(work) / "venv", with_pip=True)

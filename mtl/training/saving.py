@@ -27,16 +27,21 @@ def atomic_save() -> Callable[[Language], Language]:
 
 class _AtomicSave:
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = SimpleFrozenList()) -> None:
-        with replacing(path) as partial:
+        with replacing(path, "meta.json") as partial:
             super().to_disk(partial, exclude=exclude)  # type: ignore[misc]
             without_local_paths(partial / "config.cfg")
 
 
 def without_local_paths(config_path: Path) -> None:
-    """Cut absolute paths in a saved config.cfg down to their last part: they say where it was made, and help nobody."""
+    """Cut absolute paths in a saved config.cfg down to their last part: they say where it was made, and help nobody.
+
+    The optimizer's variables are replaced by their values, so that `nlp.create_optimizer()` works on the loaded pipeline.
+    """
     if not config_path.exists():
         return
     config = Config().from_disk(config_path, interpolate=False)
+    if "optimizer" in config.get("training", {}):  # spaCy makes it from its own section alone, which then has no ${training...}
+        config["training"]["optimizer"] = config.interpolate()["training"]["optimizer"]
     _shorten(config)
     config.to_disk(config_path, interpolate=False)
 

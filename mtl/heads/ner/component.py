@@ -120,18 +120,32 @@ class EntityTagger(Head):
         return Entities(doc, first - tokens.starts[doc], last + 1 - tokens.starts[doc], spans[2], score)
 
     def set_annotations(self, docs: Iterable[Doc], entities: Entities) -> None:
+        """Write `doc.ents`, and `doc.spans[name]` with the probabilities. Entities that others have set stay, as in spaCy."""
         docs = list(docs)
         ids = [self.vocab.strings.add(label) for label in self.cfg["labels"]]
         found: List[List[Span]] = [[] for _ in docs]
         for i, start, end, label in zip(*(a.tolist() for a in (entities.doc, entities.start, entities.end, entities.label))):
             found[i].append(Span(docs[i], start, end, label=ids[label]))
-        for doc, spans in zip(docs, found):
-            doc.set_ents(spans, default="outside")
-        if entities.score is not None:
-            scores = np.split(entities.score, np.searchsorted(entities.doc, np.arange(1, len(docs))))
-            for doc, spans, row in zip(docs, found, scores):
+        scores = np.zeros(len(entities.doc)) if entities.score is None else entities.score
+        rows = np.split(scores, np.searchsorted(entities.doc, np.arange(1, len(docs))))
+        for doc, spans, row in zip(docs, found, rows):
+            others = self._set_by_others(doc)
+            if others:
+                free = np.array([not any(token.ent_type for token in span) for span in spans], dtype=bool)
+                spans, row = [span for span, kept in zip(spans, free) if kept], row[free]
+            doc.set_ents([*others, *spans], default="outside")
+            if entities.score is not None:
                 doc.spans[self.name] = SpanGroup(doc, name=self.name, spans=spans, attrs={"scores": row.tolist()})
         self.transformer.release(docs, self.name)
+
+    def _set_by_others(self, doc: Doc) -> List[Span]:
+        """The entities that stand on the Doc, less those that this head wrote when the Doc went through it before."""
+        if not doc.ents:
+            return []
+        own = {(span.start, span.end, span.label) for span in doc.spans.get(self.name, ())}
+        others = [ent for ent in doc.ents if (ent.start, ent.end, ent.label) not in own]
+        doc.set_ents(others, default="outside")
+        return others
 
 
 Language.factory(

@@ -136,6 +136,10 @@ class QuestionAnswerer(Head):
     def is_annotated(self, reference: Doc) -> bool:
         return GOLD in reference.spans and bool(reference.spans[GOLD].attrs.get("questions"))
 
+    def add_label(self, label: str) -> int:
+        """RAISES (UserError): it has no labels."""
+        raise UserError(f"the head {self.name!r} answers questions, and has no labels")
+
     def initialize(self, get_examples, *, nlp=None, labels=None) -> None:
         super().initialize(get_examples, nlp=nlp, labels=labels)
         self._in_training = True
@@ -221,7 +225,8 @@ class QuestionAnswerer(Head):
         """The `n` best answers; one without span where the text does not answer. RAISES (UserError): an unusable question."""
         if not isinstance(question, str) or not question.strip():
             raise UserError(f"a question is a text that is not empty, got {question!r}")
-        check_range("n", n, 1)
+        if type(n) is not int or n < 1:
+            raise UserError(f"n = {n!r}: how many answers is a whole number from 1 on")
         found = next(self._answer([doc], [(0, question)], n))
         if not found.margin > self.threshold:
             return [Answer(question, None, 0.0, found.no_answer_score, found.margin)]
@@ -277,11 +282,13 @@ def _chunks(docs: Sequence[Doc], pairs: Pairs) -> Iterator[Pairs]:
 def _questions(doc: Doc) -> Dict[str, str]:
     """The Doc's questions by id. RAISES (UserError): `doc._.questions` is neither a list of texts nor {id: text}."""
     given = doc._.questions
-    if not given:
+    if given is None:
         return {}
-    found = dict(given) if isinstance(given, dict) else {f"q{i}": text for i, text in enumerate(given, start=1)}
-    if isinstance(given, str) or not all(isinstance(text, str) and text.strip() for text in found.values()):
+    found = {f"q{i}": text for i, text in enumerate(given, start=1)} if isinstance(given, (list, tuple)) else given
+    if not isinstance(found, dict) or not all(isinstance(text, str) and text.strip() for text in found.values()):
         raise UserError(f"doc._.questions is a list of questions, or {{id: question}}, none of them empty; got {given!r}")
+    if len({str(id) for id in found}) < len(found):
+        raise UserError(f"doc._.questions: two ids are the same as text; got {given!r}")
     return {str(id): text for id, text in found.items()}
 
 

@@ -93,6 +93,12 @@ class TextCategorizer(Head):
         return bool(reference.cats)
 
     def labels_of(self, reference: Doc) -> Iterable[str]:
+        held = [label for label, value in reference.cats.items() if value > 0]
+        if self.cfg["exclusive"] and sum(reference.cats.values()) > 1.001:
+            raise UserError(
+                f"the head {self.name!r} is exclusive, but the document {reference.text[:60]!r} has several categories "
+                f"({', '.join(held)}). Set components.{self.name}.exclusive = false, or correct it"
+            )
         return reference.cats
 
     def check_labels(self) -> None:
