@@ -108,6 +108,11 @@ def test_weights_act_at_the_encoder(tiny):
         torch.testing.assert_close(three[name], 3 * one[name], atol=1e-6, rtol=1e-3)
 
 
+def test_a_weight_for_a_head_that_is_not_there(tiny):
+    with pytest.raises(UserError, match=r"balance.weights names foo; the heads are .*ner"):
+        make_nlp(tiny(), balance={"@misc": "mtl.StaticBalance.v1", "weights": {"foo": 1.0}})
+
+
 def test_static_balance_divides_by_the_loss_at_the_start():
     balance = StaticBalance({"b": 2.0}, normalize=True)
     gradients = {"a": torch.ones(1), "b": torch.ones(1)}

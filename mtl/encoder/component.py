@@ -198,6 +198,15 @@ class Transformer(RobustPipe, TrainablePipe):
                 if after:
                     self.find_listeners(pipe)
                 after = after or pipe is self
+        self._check_balance()
+
+    def _check_balance(self) -> None:
+        unknown = sorted(set(getattr(self.balance, "weights", {})) - set(self.listening_components))
+        if unknown and self.listening_components:
+            raise UserError(
+                f"components.{self.name}.balance.weights names {', '.join(unknown)}; the heads are "
+                f"{', '.join(self.listening_components)}"
+            )
 
     # Prediction
 

@@ -36,7 +36,7 @@ SCORES = {
 def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path] = ()) -> Dict[str, Any]:
     """Score the pipeline on all documents of `data`; with `train`, also what needs no model.
 
-    RETURNS (dict): "scores", "baselines", "per_type", "documents", "words", "seconds".
+    RETURNS (dict): "scores", "baselines", "per_type", "unknown_labels", "documents", "words", "seconds".
     RAISES (UserError): nothing in `data` is annotated for any of the pipeline's heads.
     """
     examples = list(read_examples(nlp, data))
@@ -53,10 +53,18 @@ def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path]
         "words": sum(len(example.reference) for example in examples),
         "seconds": round(seconds, 2),
     }
+    result["unknown_labels"] = unknown_labels(nlp, [example.reference for example in examples])
     if train:
         known = [doc for path in train for doc in read_docs(path, nlp.vocab)]
         result["baselines"] = baselines(known, [example.reference for example in examples])
     return result
+
+
+def unknown_labels(nlp: Language, references: List[Doc]) -> List[str]:
+    """The labels in the gold annotation that no component of the pipeline has, which then can only be missed."""
+    known = {label for name in nlp.pipe_names for label in getattr(nlp.get_pipe(name), "labels", ())}
+    gold = {label for doc in references for label, value in doc.cats.items() if value > 0}
+    return sorted((gold | {ent.label_ for doc in references for ent in doc.ents}) - known)
 
 
 def baselines(train: List[Doc], test: List[Doc]) -> Dict[str, Tuple[float, str]]:
@@ -134,4 +142,6 @@ def table(result: Dict[str, Any]) -> str:
             line += f"  {100 * known[key][0]:5.1f}  ({known[key][1]})"
         lines.append(line.rstrip())
     lines.append(f"{result['documents']:,} documents, {result['words']:,} words, {result['seconds']:.1f} s")
+    if result.get("unknown_labels"):
+        lines.append(f"note: the pipeline does not know these labels of the data: {', '.join(result['unknown_labels'])}")
     return "\n".join(lines)
