@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import spacy
+import torch
 from conftest import gold_doc, make_nlp, overfit, sample_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from spacy.training import Example
 
 from mtl.errors import UserError
 from mtl.heads.qa.metrics import ALWAYS, best_threshold, exact_match, normalize, score_answers, token_f1
-from mtl.heads.qa.module import best_spans
+from mtl.heads.qa.module import SpanLogits, best_spans, span_loss
 
 
 @settings(deadline=None, max_examples=100)
@@ -166,6 +167,19 @@ def test_scores_of_windows_compare(tiny):
     doc = nlp("The pump failed in Oslo. " * 12)
     answers = doc._.ask("What failed?", n=500)
     assert sum(answer.score for answer in answers) + answers[0].no_answer_score <= 1 + 1e-5
+
+
+def test_the_loss_is_that_of_whole_gold_spans():
+    torch.manual_seed(0)
+    start, end = torch.randn(2, 5), torch.randn(2, 5)
+    start[1, 3:] = end[1, 3:] = float("-inf")  # a shorter document
+    starts, ends = start.softmax(1), end.softmax(1)
+    both = starts[0, 1] * ends[0, 2] + starts[0, 3] * ends[0, 4]  # not starts[0, 1] * ends[0, 4]
+    expected = -(both.log() + (starts[1, 0] * ends[1, 0]).log()) / 4
+    start.requires_grad_()
+    loss = span_loss(SpanLogits(start, end), [[(1, 2), (3, 4)], [(0, 0)]])
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item()) and torch.isfinite(start.grad).all()
 
 
 def test_gold_answers_train_through_long_documents(tiny):

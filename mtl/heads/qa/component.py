@@ -159,14 +159,13 @@ class QuestionAnswerer(Head):
                 pairs.append((i, question))
                 spans.append([(span.start, span.end) for span in placed])
         tokens = batch.vectors(pairs)
-        starts, ends, kept = [], [], []
+        golds, kept = [], []
         for row, (start, gold) in enumerate(zip(tokens.starts, spans)):
-            seen = [(s, e) for s, e in gold if tokens.aligned[start + s] and tokens.aligned[start + e - 1]]
+            seen = [(1 + s, e) for s, e in gold if tokens.aligned[start + s] and tokens.aligned[start + e - 1]]
             if seen or not gold:  # an answer that has no wordpieces teaches nothing
                 kept.append(row)
-                starts.append([1 + s for s, _ in seen] or [0])
-                ends.append([e for _, e in seen] or [0])
-        return span_loss(self._placed()(tokens.select(kept), drop), starts, ends) if kept else None
+                golds.append(seen or [(0, 0)])
+        return span_loss(self._placed()(tokens.select(kept), drop), golds) if kept else None
 
     # Prediction
 

@@ -50,19 +50,19 @@ class SpanHead(nn.Module):
         return SpanLogits(table[..., 0], table[..., 1])
 
 
-def span_loss(logits: SpanLogits, starts: List[List[int]], ends: List[List[int]]) -> Tensor:
-    """(start + end) / 2, mean over pairs, each the negative log of the summed probability of the gold columns.
+def span_loss(logits: SpanLogits, golds: List[List[Tuple[int, int]]]) -> Tensor:
+    """Half the negative log of the gold spans' summed probability, mean over pairs.
 
-    starts, ends: per pair the gold columns, [0] for no answer; with several gold answers any of them will do.
+    golds: per pair the gold spans as columns (start, end), [(0, 0)] for no answer; with several, any of them will do, but not
+    the start of one with the end of another.
     """
-    return (_marginal(logits.start, starts) + _marginal(logits.end, ends)).mean() / 2
-
-
-def _marginal(logits: Tensor, gold: List[List[int]]) -> Tensor:
-    chosen = torch.zeros_like(logits, dtype=torch.bool)
-    for row, columns in enumerate(gold):
-        chosen[row, columns] = True
-    return logits.logsumexp(1) - logits.masked_fill(~chosen, float("-inf")).logsumexp(1)
+    most = max(map(len, golds))
+    rows = torch.tensor([row for row, spans in enumerate(golds) for _ in spans], device=logits.start.device)
+    place = torch.tensor([i for spans in golds for i in range(len(spans))], device=rows.device)
+    start, end = torch.tensor([span for spans in golds for span in spans], device=rows.device).T
+    spans = logits.start.log_softmax(1)[rows, start] + logits.end.log_softmax(1)[rows, end]
+    table = spans.new_full((len(golds), most), float("-inf")).index_put((rows, place), spans)
+    return -table.logsumexp(1).mean() / 2
 
 
 def best_spans(start: np.ndarray, end: np.ndarray, longest: int, count: int) -> List[Tuple[float, int, int]]:
