@@ -1,7 +1,6 @@
 """What our components' `pipe` does better than spaCy's: one failing Doc costs one Doc."""
 
-from functools import partial
-from typing import Any, Callable, Iterable, Iterator, List
+from typing import Any, Iterable, Iterator, List
 
 from spacy import util
 from spacy.tokens import Doc
@@ -23,14 +22,11 @@ class RobustPipe:
         """Apply the component to a stream of Docs, in batches; order is kept."""
         for batch in util.minibatch(stream, batch_size):
             docs = list(batch)
-            yield from self._apply(docs, partial(self.predict, docs))
-
-    def _apply(self, docs: List[Doc], predict: Callable[[], Any]) -> List[Doc]:
-        try:
-            self.set_annotations(docs, predict())
-        except Exception as error:
-            return self._one_by_one(docs, error)
-        return docs
+            try:
+                self.set_annotations(docs, self.predict(docs))
+            except Exception as error:
+                docs = self._one_by_one(docs, error)
+            yield from docs
 
     def _one_by_one(self, docs: List[Doc], error: Exception) -> List[Doc]:
         handler = self.get_error_handler()

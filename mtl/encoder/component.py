@@ -3,9 +3,8 @@
 import os
 import tempfile
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 import numpy as np
 import srsly
@@ -209,24 +208,6 @@ class Transformer(RobustPipe, TrainablePipe):
             )
 
     # Prediction
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Apply the component to a stream of Docs, in batches; order is kept.
-
-        While the components after this one work on a batch, the next one is encoded in a thread: both leave Python's lock free
-        for most of their time.
-        """
-        self._enter_process()
-        with ThreadPoolExecutor(1) as thread:
-            earlier: Optional[Tuple[List[Doc], Callable]] = None
-            for batch in util.minibatch(stream, batch_size):
-                docs = list(batch)
-                encoding = thread.submit(self.predict, docs)
-                if earlier is not None:
-                    yield from self._apply(*earlier)
-                earlier = docs, encoding.result
-            if earlier is not None:
-                yield from self._apply(*earlier)
 
     def predict(self, docs: Iterable[Doc]) -> Optional[TokenVectors]:
         """Encode the Docs once. RETURNS None where nothing reads a Doc without a prompt."""
