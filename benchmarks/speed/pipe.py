@@ -27,6 +27,7 @@ from mtl.adapt.text import read_documents
 from mtl.data.docs import read_records, record_to_doc
 from mtl.data.records import Report
 from mtl.encoder.sources import load_tokenizer, resolve_encoder
+from mtl.encoder.windows import window_starts
 from mtl.mixture.reader import make_example
 from mtl.training.optimizer import adamw
 
@@ -110,13 +111,13 @@ def train(nlp: Language, examples: List[Example], steps: int, optimizer) -> None
 
 
 def bare(encoder: str) -> Callable[[List[str]], None]:
-    """Tokenise, sort by length, pad, forward: the least that any pipeline with this encoder must do."""
+    """Tokenise, cut into our windows, sort by length, pad, forward: the least that a pipeline with this encoder must do."""
     tokenizer, model = load_tokenizer(encoder), AutoModel.from_pretrained(resolve_encoder(encoder)).eval()
     model.pooler = None
 
     def run(texts: List[str]) -> None:
         for start in range(0, len(texts), 256):
-            ids = [e.ids[:512] for e in tokenizer.backend_tokenizer.encode_batch(texts[start : start + 256])]
+            ids = [row for e in tokenizer.backend_tokenizer.encode_batch(texts[start : start + 256]) for row in cut(e.ids)]
             order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
             while order:
                 size = 1
@@ -130,6 +131,12 @@ def bare(encoder: str) -> Callable[[List[str]], None]:
                     model(input_ids=torch.from_numpy(padded), attention_mask=torch.from_numpy(mask.astype(np.int64)))
 
     return run
+
+
+def cut(ids: List[int]) -> List[List[int]]:
+    """A text's wordpieces, [CLS] and [SEP] included, as the windows of 512 that our encoder makes by default."""
+    body = ids[1:-1]
+    return [[ids[0], *body[i : i + 510], ids[-1]] for i in window_starts(len(body), 510, 128).tolist()]
 
 
 def through(nlp: Language) -> Callable[[List[str]], None]:
