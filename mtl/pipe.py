@@ -1,9 +1,29 @@
-"""What our components' `pipe` does better than spaCy's: one failing Doc costs one Doc."""
+"""What our components' `pipe` does better than spaCy's: one failing Doc costs one Doc, and batches have bounded memory."""
 
 from typing import Any, Iterable, Iterator, List
 
-from spacy import util
 from spacy.tokens import Doc
+
+from mtl.serving.stages import stage
+
+MOST_TOKENS = 100_000  # in a batch, unless one Doc alone has more: the vectors of all are held until the last head is done
+
+
+def batches(stream: Iterable[Doc], batch_size: int) -> Iterator[List[Doc]]:
+    """At most `batch_size` Docs each, and at most `MOST_TOKENS` tokens where there are several."""
+    batch: List[Doc] = []
+    tokens = 0
+    for doc in stream:
+        if batch and tokens + len(doc) > MOST_TOKENS:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(doc)
+        tokens += len(doc)
+        if len(batch) == batch_size:  # at once, not when the next Doc comes
+            yield batch
+            batch, tokens = [], 0
+    if batch:
+        yield batch
 
 
 class RobustPipe:
@@ -20,10 +40,12 @@ class RobustPipe:
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of Docs, in batches; order is kept."""
-        for batch in util.minibatch(stream, batch_size):
-            docs = list(batch)
+        for docs in batches(stream, batch_size):
             try:
-                self.set_annotations(docs, self.predict(docs))
+                with stage(self.name):
+                    predictions = self.predict(docs)
+                with stage("annotate"):
+                    self.set_annotations(docs, predictions)
             except Exception as error:
                 docs = self._one_by_one(docs, error)
             yield from docs

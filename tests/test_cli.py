@@ -59,7 +59,7 @@ def corpus(tmp_path_factory):
 
 def test_every_command_has_help_with_an_example():
     runner = CliRunner()
-    for name in ("convert", "adapt", "steps", "evaluate", "ask", "package", "verify"):
+    for name in ("convert", "adapt", "steps", "evaluate", "ask", "bench", "package", "verify"):
         shown = runner.invoke(app, [name, "--help"])
         assert shown.exit_code == 0 and "Example: mtl " + name in shown.output
 
@@ -71,6 +71,9 @@ def test_every_command_has_help_with_an_example():
         (["ask", "no_such_pipeline", "text", "Why?"], ["no_such_pipeline", "no such pipeline"]),
         (["adapt", "./nowhere", "also-nowhere.txt", "--out", "x"], ["./nowhere", "no such folder"]),
         (["evaluate", "no_such_pipeline", "x.spacy"], ["no such pipeline"]),
+        (["bench", "no_such_pipeline", ROOT / "corpus" / "domain.txt"], ["no such pipeline"]),
+        (["bench", "x", ROOT / "corpus" / "domain.txt", "--batches", "3"], ["--batches = 3", "30"]),
+        (["bench", "x", "nowhere.txt"], ["nowhere.txt"]),
         (["package", "nowhere"], ["nowhere", "config.cfg is missing"]),
         (["verify", "nowhere", "--text", "a"], ["nowhere", "mtl package"]),
         (["convert", ROOT / "corpus" / "dev.jsonl", "--names", "a,a", "--out", "x"], ["--names", "'a,a'"]),
@@ -104,6 +107,23 @@ def test_ask_and_evaluate(pipeline, corpus, tmp_path):
     assert set(result["baselines"]) == {"cats_accuracy", "ents_f", "qa_f1", "qa_em"}
     assert {"ents_f", "qa_f1", "qa_em"} <= set(result["scores"]) and result["documents"] == 100
     assert "dictionary of training entities" in done.stdout
+
+
+def test_bench(pipeline, corpus, tmp_path):
+    question = ("--question", "What failed?", "--batch-size", "2", "--threads", "1")
+    done = mtl("bench", pipeline, corpus / "dev.spacy", *question, "--out", tmp_path / "b.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "b.json").read_text())
+    words, wait = result["words_per_second"], result["latency_ms"]
+    assert 0 < words["low"] <= words["mean"] <= words["high"] and 0 < wait["p50"] <= wait["p95"] <= wait["p99"]
+    assert result["settings"]["batches"] == 30 and result["machine"]["threads"] == 1 and result["load_seconds"] > 0
+    assert result["pipeline"]["encoder"]["precision"] == "fp32" and str(tmp_path) not in json.dumps(result)
+    assert "95% interval" in done.stdout
+    done = mtl("bench", pipeline, corpus / "dev.spacy", *question, "--profile", "--out", tmp_path / "p.json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "p.json").read_text())
+    assert set(result["stages"]) == {"tokenise", "align", "encode", "textcat", "ner", "qa", "annotate", "transformer", "other"}
+    assert 0.9 * result["seconds"] < sum(result["stages"].values()) <= result["seconds"]
 
 
 def test_steps_are_those_of_the_first_epoch(corpus):

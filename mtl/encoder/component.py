@@ -18,6 +18,7 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
+from mtl import __version__
 from mtl.encoder import stock
 from mtl.encoder.batch import Balance, EncoderBatch
 from mtl.encoder.listener import EncoderListener
@@ -27,7 +28,10 @@ from mtl.encoder.windows import Tokens
 from mtl.errors import UserError
 from mtl.files import read_json, write_json
 from mtl.pipe import RobustPipe
+from mtl.serving.stages import stage
 from mtl.torch_model import Parameters, apply_optimizer, get_module, set_module
+
+FORMAT = 1  # of a saved pipeline; raised when an older spacy-mtl could no longer read it
 
 DEFAULT_CONFIG = """
 [transformer]
@@ -217,7 +221,9 @@ class Transformer(RobustPipe, TrainablePipe):
             return None
         self._settle()
         self._enter_process()
-        return self.encoder.encode(tokens_of(docs))
+        with stage("align"):
+            tokens = tokens_of(docs)
+        return self.encoder.encode(tokens)
 
     def _enter_process(self) -> None:
         """In a forked worker: one torch thread, since the parent's OpenMP threads do not exist there and waiting hangs."""
@@ -362,19 +368,27 @@ class Transformer(RobustPipe, TrainablePipe):
         """Write `cfg` and the Hugging Face folder `encoder`."""
         self._settle()
         serialize = {
-            "cfg": lambda p: write_json(p, self.cfg),
+            "cfg": lambda p: write_json(p, {**self.cfg, "format": FORMAT, "saved_by": __version__}),
             "encoder": lambda p: save_encoder(self.encoder, p),
         }
         util.to_disk(path, serialize, exclude)
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "Transformer":
-        """Read what `to_disk` wrote. RAISES (UserError): a file is missing or broken."""
+        """Read what `to_disk` wrote. RAISES (UserError): a file is missing or broken, or a later spacy-mtl is needed."""
         deserialize = {
-            "cfg": lambda p: self.cfg.update(read_json(p)),
+            "cfg": lambda p: self._restore(read_json(p)),
             "encoder": lambda p: self.set_encoder(*load_encoder(p)),
         }
         util.from_disk(path, deserialize, exclude)
         return self
+
+    def _restore(self, saved: Dict[str, Any]) -> None:
+        if saved.get("format", 1) > FORMAT:
+            raise UserError(
+                f"the pipeline was saved by spacy-mtl {saved.get('saved_by')}, and this is {__version__}, which cannot read it: "
+                f"pip install 'spacy-mtl>={saved.get('saved_by')}'"
+            )
+        self.cfg.update(saved)
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """The files of `to_disk` as msgpack."""

@@ -3,7 +3,7 @@
 import inspect
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -13,6 +13,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mtl.encoder.limits import layer_of, pick_device, real_length
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
+from mtl.serving.stages import stage
+
+# Given a mask of (batch, length), these make one of (batch, 1, length, length) of it, which costs a small encoder more than a
+# layer does; one of (batch, 1, length) they only broadcast.
+BROADCASTS_MASK = ("bert", "camembert", "roberta", "xlm-roberta", "xlm-roberta-xl")
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,8 @@ class Encoder(nn.Module):
         self._accepts_types = (
             "token_type_ids" in inspect.signature(model.forward).parameters and getattr(model.config, "type_vocab_size", 0) > 1
         )
+        own = getattr(model.config, "_attn_implementation", None)
+        self._broadcasts_mask = own == "sdpa" and model.config.model_type in BROADCASTS_MASK
         self._freeze(settings.frozen_layers)
         self.to(pick_device(settings.device))
         self.eval()
@@ -134,6 +141,14 @@ class Encoder(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    def describe(self) -> Dict[str, Any]:
+        """What a report says of it: precision, device, window, width, layers, parameters."""
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        return {
+            "precision": self.settings.precision, "device": str(self.device), "window": self.window, "width": self.width,
+            "layers": self.layers, "parameters": count,
+        }  # fmt: skip
 
     @property
     def layers(self) -> int:
@@ -160,11 +175,12 @@ class Encoder(nn.Module):
         train: with dropout and with gradients; else neither, whatever mode torch is in.
         RAISES (UserError): a prompt that leaves no room in the window.
         """
-        windows, aligned = self._windows(docs, prompts)
+        with stage("align"):
+            windows, aligned = self._windows(docs, prompts)
         self.passes += len(docs)
         lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
         if not train:
-            with torch.inference_mode():
+            with stage("encode"), torch.inference_mode():
                 vectors, summaries = self._read(windows, lengths)
             return TokenVectors(vectors, summaries, lengths, aligned)
         self.train()
@@ -210,7 +226,8 @@ class Encoder(nn.Module):
         place = {key: i for i, key in enumerate(distinct)}
         text = np.array([place[id(doc)] for doc in docs], dtype=np.int64)
         unique = list(distinct.values())
-        encodings = self.tokenizer.backend_tokenizer.encode_batch([doc.text for doc in unique], add_special_tokens=False)
+        with stage("tokenise"):
+            encodings = self.tokenizer.backend_tokenizer.encode_batch([doc.text for doc in unique], add_special_tokens=False)
         pieces = align(unique, encodings)
         lengths = np.array([len(doc.starts) for doc in unique], dtype=np.int64)
         first_token = np.cumsum(lengths) - lengths
@@ -230,54 +247,66 @@ class Encoder(nn.Module):
         return [encoding.ids for encoding in encodings]
 
     def _read(self, windows: _Windows, lengths: np.ndarray) -> Tuple[Tensor, Tensor]:
-        """Run the windows and read each token's vector and each item's summary off them."""
-        total = int(lengths.sum())
-        if not windows.ids:
-            return torch.zeros(total, self.width, device=self.device), torch.zeros(len(lengths), self.width, device=self.device)
-        hidden, offset = self._hidden(windows)
-        rows = offset[windows.pairs[:, 1]] + windows.pairs[:, 2]
-        vectors = self._mean_rows(hidden, rows, windows.pairs[:, 0], total)
-        sizes = np.array([len(ids) for ids in windows.ids])
-        summary = offset + (sizes - 1 if self.template.summary_last else 0)
-        return vectors, self._mean_rows(hidden, summary, np.array(windows.item), len(lengths))
+        """Run the windows, and read each token's vector and each item's summary off them, batch by batch."""
+        vectors = torch.zeros(int(lengths.sum()), self.width, device=self.device)
+        summaries = torch.zeros(len(lengths), self.width, device=self.device)
+        sizes, item = np.array([len(ids) for ids in windows.ids], dtype=np.int64), np.array(windows.item, dtype=np.int64)
+        token, window, position = windows.pairs.T
+        token_share, item_share = _shares(token), _shares(item)
+        batches = list(self._batches(sizes))
+        batch_of = np.empty_like(sizes)
+        for i, batch in enumerate(batches):
+            batch_of[batch] = i
+        order = np.argsort(batch_of[window], kind="stable")
+        bounds = np.searchsorted(batch_of[window[order]], np.arange(len(batches) + 1))
+        start = np.empty_like(sizes)  # the row where each window starts in its batch
+        for i, batch in enumerate(batches):
+            longest = int(sizes[batch[-1]])
+            hidden = self._forward_or_halve([windows.ids[j] for j in batch], [windows.types[j] for j in batch], longest)
+            start[batch] = np.arange(len(batch)) * longest
+            own = order[bounds[i] : bounds[i + 1]]
+            _add_rows(vectors, hidden, start[window[own]] + position[own], token[own], token_share[own])
+            summary = start[batch] + (sizes[batch] - 1 if self.template.summary_last else 0)
+            by_item = np.argsort(item[batch], kind="stable")
+            _add_rows(summaries, hidden, summary[by_item], item[batch][by_item], item_share[batch][by_item])
+        return vectors, summaries
 
-    def _mean_rows(self, hidden: Tensor, rows: np.ndarray, group: np.ndarray, groups: int) -> Tensor:
-        """The mean of the rows of each group (ascending): (groups, width); 0 for a group without rows."""
-        starts = torch.from_numpy(np.searchsorted(group, np.arange(groups))).to(self.device)
-        return nn.functional.embedding_bag(torch.from_numpy(rows).to(self.device), hidden, starts, mode="mean")
-
-    def _hidden(self, windows: _Windows) -> Tuple[Tensor, np.ndarray]:
-        """All last hidden states, padding and all, as rows; and the row where each window starts."""
-        offset = np.zeros(len(windows.ids), dtype=np.int64)
-        outputs: List[Tensor] = []
-        done = 0
-        for batch in self._batches([len(ids) for ids in windows.ids]):
-            longest = len(windows.ids[batch[-1]])
-            output = self._forward([windows.ids[i] for i in batch], [windows.types[i] for i in batch], longest)
-            offset[batch] = done + np.arange(len(batch)) * longest
-            outputs.append(output.reshape(-1, output.shape[-1]))
-            done += len(batch) * longest
-        return torch.cat(outputs) if len(outputs) > 1 else outputs[0], offset
-
-    def _batches(self, sizes: List[int]) -> Iterator[List[int]]:
+    def _batches(self, sizes: np.ndarray) -> Iterator[np.ndarray]:
         """Windows in order of length, as many as fit the budget of padded wordpieces."""
-        batch: List[int] = []
-        for i in np.argsort(sizes, kind="stable").tolist():
-            if batch and sizes[i] * (len(batch) + 1) > self.settings.batch_pieces:
-                yield batch
-                batch = []
-            batch.append(i)
-        if batch:
-            yield batch
+        order = np.argsort(sizes, kind="stable")
+        first = 0
+        for i, size in enumerate(sizes[order].tolist()):
+            if i > first and size * (i + 1 - first) > self.settings.batch_pieces:
+                yield order[first:i]
+                first = i
+        if first < len(order):
+            yield order[first:]
+
+    def _forward_or_halve(self, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
+        """`_forward`, in two halves where the device has not the memory. RAISES (UserError): nor for one window alone."""
+        try:
+            return self._forward(ids, prompt_ends, longest)
+        except torch.OutOfMemoryError as error:
+            if len(ids) == 1:
+                raise UserError(
+                    f"{self.device} has not the memory for one window of {longest} wordpieces; set a smaller "
+                    f'components.transformer.model.window, another device, or precision = "bf16"'
+                ) from error
+        torch.cuda.empty_cache()  # here, where the error no longer holds on to what was allocated
+        half = len(ids) // 2
+        parts = [self._forward_or_halve(ids[own], prompt_ends[own], longest) for own in (slice(half), slice(half, None))]
+        return torch.cat(parts)
 
     def _forward(self, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
+        """The last hidden states of a padded batch, as rows: (windows * longest, width)."""
         pad = self.tokenizer.pad_token_id or 0
         sizes = np.array([len(row) for row in ids])
         padded = np.full((len(ids), longest), pad, dtype=np.int64)
         mask = np.arange(longest) < sizes[:, None]
         padded[mask] = np.concatenate(ids)
         inputs = {"input_ids": torch.from_numpy(padded).to(self.device)}
-        inputs["attention_mask"] = torch.from_numpy(mask.astype(np.int64)).to(self.device)
+        broadcast = self._broadcasts_mask and not mask.all()
+        inputs["attention_mask"] = torch.from_numpy((mask[:, None] if broadcast else mask).astype(np.int64)).to(self.device)
         if self._accepts_types:
             prompted = np.array(prompt_ends)[:, None]
             of_text = np.where(prompted > 0, self.template.text_type, 0)
@@ -285,4 +314,19 @@ class Encoder(nn.Module):
             inputs["token_type_ids"] = torch.from_numpy(types).to(self.device)
         bf16 = self.settings.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
-            return self.model(**inputs).last_hidden_state.float()
+            return self.model(**inputs).last_hidden_state.float().flatten(0, 1)
+
+
+def _shares(group: np.ndarray) -> np.ndarray:
+    """1 / the size of its group, for each member."""
+    return (1 / np.maximum(np.bincount(group), 1))[group].astype(np.float32)
+
+
+def _add_rows(total: Tensor, hidden: Tensor, rows: np.ndarray, group: np.ndarray, share: np.ndarray) -> None:
+    """Add the weighted rows of each group (ascending) to its row of `total`, in place."""
+    if not len(rows):
+        return
+    first = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
+    index, starts, place, weights = (torch.from_numpy(array).to(hidden.device) for array in (rows, first, group[first], share))
+    sums = nn.functional.embedding_bag(index, hidden, starts, mode="sum", per_sample_weights=weights)
+    total[place] += sums

@@ -1,0 +1,111 @@
+"""Batches, stages, `mtl bench`."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from conftest import TEXTS, make_nlp
+from spacy.tokens import Doc
+
+from mtl import pipe
+from mtl.encoder.windows import Tokens
+from mtl.errors import UserError
+from mtl.serving.bench import BenchSettings, draw, mean_interval
+from mtl.serving.stages import StageClock, stage
+
+
+def docs_of(lengths):
+    vocab = spacy.blank("en").vocab
+    return [Doc(vocab, words=["a"] * length) for length in lengths]
+
+
+def test_batches_hold_at_most_so_many_docs_and_tokens(monkeypatch):
+    monkeypatch.setattr(pipe, "MOST_TOKENS", 10)
+    found = [[len(doc) for doc in batch] for batch in pipe.batches(docs_of([4, 4, 4, 25, 1, 0, 0, 0, 1]), 3)]
+    assert found == [[4, 4], [4], [25], [1, 0, 0], [0, 1]]
+
+
+def test_a_full_batch_does_not_wait_for_the_next_doc():
+    def stream():
+        yield from docs_of([1, 1])
+        raise AssertionError("asked for more than the batch")
+
+    assert len(next(pipe.batches(stream(), 2))) == 2
+
+
+def test_nested_stages_add_up(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
+    with StageClock() as clock, stage("outer"):  # entered at 0
+        with stage("inner"):  # 1
+            pass  # left at 2
+        with stage("inner"):  # 3, left at 4
+            pass
+    assert clock.seconds == {"outer": 3, "inner": 2}
+    with stage("nobody asks"):
+        pass
+    assert "nobody asks" not in clock.seconds
+
+
+def test_draw_uses_every_document_before_any_twice():
+    texts = [str(i) for i in range(50)]
+    batches = draw(texts, BenchSettings(batches=30, batch_size=5))
+    assert [len(batch) for batch in batches] == [5] * 30
+    flat = [text for batch in batches for text in batch]
+    assert sorted(flat[:50]) == sorted(texts) and flat[:50] != texts
+    with pytest.raises(UserError, match="no text"):
+        draw([], BenchSettings())
+
+
+def test_bootstrap_interval():
+    values = np.random.default_rng(1).normal(100, 10, 400)
+    found = mean_interval(values)
+    expected = 1.96 * values.std() / 20
+    assert found["mean"] == pytest.approx(values.mean(), abs=0.1)
+    assert found["high"] - found["mean"] == pytest.approx(expected, rel=0.1)
+    assert found["mean"] - found["low"] == pytest.approx(expected, rel=0.1)
+
+
+def test_a_batch_that_does_not_fit_the_device_is_halved(nlp, monkeypatch):
+    expected = [doc.cats for doc in nlp.pipe(TEXTS)]
+    encoder = nlp.get_pipe("transformer").encoder
+    whole, sizes = encoder.model.forward, []
+
+    def forward(input_ids, **inputs):
+        sizes.append(len(input_ids))
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(input_ids, **inputs)
+
+    monkeypatch.setattr(encoder.model, "forward", forward)
+    for doc, cats in zip(nlp.pipe(TEXTS), expected):
+        assert doc.cats == pytest.approx(cats, abs=1e-5)
+    assert max(sizes) == len(TEXTS) and sizes.count(1) == len(TEXTS)
+
+    monkeypatch.setattr(encoder.model, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+    with pytest.raises(UserError, match=r"one window of \d+ wordpieces; set a smaller components.transformer.model.window"):
+        nlp(TEXTS[0])
+
+
+def test_a_pipeline_of_a_later_version_says_which_to_install(nlp, tmp_path):
+    nlp.to_disk(tmp_path)
+    cfg = tmp_path / "transformer" / "cfg"
+    saved = json.loads(cfg.read_text())
+    assert saved["format"] == 1
+    cfg.write_text(json.dumps({**saved, "format": 2, "saved_by": "7.1.0"}))
+    with pytest.raises(UserError, match=r"pip install 'spacy-mtl>=7\.1\.0'"):
+        spacy.load(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_padded_batch_gives_each_text_what_it_gets_alone(tiny, family):
+    """With the mask that is broadcast (see BROADCASTS_MASK), and the texts of very different length."""
+    encoder = make_nlp(tiny(family)).get_pipe("transformer").encoder
+    assert encoder._broadcasts_mask
+    texts = [Tokens(text, np.array([0]), np.array([len(text)])) for text in (TEXTS[0], "Pump.", TEXTS[1][:30])]
+    together = encoder.encode(texts).vectors
+    for text, row in zip(texts, together):
+        assert torch.allclose(encoder.encode([text]).vectors[0], row, atol=1e-6)
