@@ -4,7 +4,7 @@ from typing import Any, Iterable, Iterator, List
 
 from spacy.tokens import Doc
 
-from mtl.serving.stages import stage
+from mtl.stages import stage
 
 MOST_TOKENS = 100_000  # in a batch, unless one Doc alone has more: the vectors of all are held until the last head is done
 

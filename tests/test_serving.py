@@ -14,7 +14,7 @@ from mtl import pipe
 from mtl.encoder.windows import Tokens
 from mtl.errors import UserError
 from mtl.serving.bench import BenchSettings, draw, mean_interval
-from mtl.serving.stages import StageClock, stage
+from mtl.stages import StageClock, stage
 
 
 def docs_of(lengths):

@@ -28,7 +28,7 @@ from mtl.encoder.windows import Tokens
 from mtl.errors import UserError
 from mtl.files import read_json, write_json
 from mtl.pipe import RobustPipe
-from mtl.serving.stages import stage
+from mtl.stages import stage
 from mtl.torch_model import Parameters, apply_optimizer, get_module, set_module
 
 FORMAT = 1  # of a saved pipeline; raised when an older spacy-mtl could no longer read it

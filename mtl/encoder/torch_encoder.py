@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mtl.encoder.limits import layer_of, pick_device, real_length
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
-from mtl.serving.stages import stage
+from mtl.stages import stage
 
 # Given a mask of (batch, length), these make one of (batch, 1, length, length) of it, which costs a small encoder more than a
 # layer does; one of (batch, 1, length) they only broadcast.

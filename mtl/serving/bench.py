@@ -15,7 +15,7 @@ from spacy.tokens import Doc
 
 from mtl.errors import UserError, check_range
 from mtl.serving.machine import machine, peak_memory_mb
-from mtl.serving.stages import StageClock, stage
+from mtl.stages import StageClock, stage
 
 LEAST_BATCHES = 30
 
