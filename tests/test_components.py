@@ -1,5 +1,6 @@
 """The questions spaCy asks of its own components, of ours."""
 
+import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 
@@ -141,9 +142,11 @@ def test_processes_give_exactly_the_single_process_results(trained):
     assert found == expected
 
 
-def test_processes_do_not_hang_when_the_parent_used_threads(trained):
+def test_processes_neither_hang_nor_warn_when_the_parent_used_threads(trained, capfd):
     torch.randn(512, 512) @ torch.randn(512, 512)
+    list(trained.pipe(TEXTS * 4))
     assert len(list(trained.pipe(TEXTS * 4, batch_size=4, n_process=2))) == len(TEXTS) * 4
+    assert "TOKENIZERS_PARALLELISM" not in os.environ and "tokenizers" not in capfd.readouterr().err
 
 
 def test_questions_pass_through_processes(trained):

@@ -1,6 +1,5 @@
 """`mtl_transformer`: the spaCy component that owns the encoder and runs it once for all heads."""
 
-import os
 import tempfile
 import weakref
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Unio
 
 import numpy as np
 import srsly
-import torch
 from spacy import util
 from spacy.attrs import IDX, LENGTH, ORTH, SPACY
 from spacy.language import Language
@@ -21,6 +19,7 @@ from thinc.api import Config, Model
 from mtl import __version__
 from mtl.encoder import stock
 from mtl.encoder.batch import Balance, EncoderBatch
+from mtl.encoder.forks import enter_process
 from mtl.encoder.listener import EncoderListener
 from mtl.encoder.loaders import Loader, load_encoder, save_encoder
 from mtl.encoder.torch_encoder import Encoder, TokenVectors
@@ -104,7 +103,6 @@ class Transformer(RobustPipe, TrainablePipe):
         self._batch_docs: List[Doc] = []
         self._losses: Dict[str, float] = {}
         self._owed_step: Any = None  # the optimizer of a step that waits for the last head
-        self._process = os.getpid()
 
     # Linking, spaCy's `ListenedToComponent` protocol
 
@@ -220,16 +218,10 @@ class Transformer(RobustPipe, TrainablePipe):
         if readers and not any(getattr(pipe, "reads_docs", True) for pipe in readers):
             return None
         self._settle()
-        self._enter_process()
+        enter_process()
         with stage("align"):
             tokens = tokens_of(docs)
         return self.encoder.encode(tokens)
-
-    def _enter_process(self) -> None:
-        """In a forked worker: one torch thread, since the parent's OpenMP threads do not exist there and waiting hangs."""
-        if os.getpid() != self._process:
-            torch.set_num_threads(1)
-            self._process = os.getpid()
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Optional[TokenVectors]) -> None:
         """Keep the vectors for the heads, until the last of them is done or the Doc is gone."""
@@ -274,7 +266,7 @@ class Transformer(RobustPipe, TrainablePipe):
     def encode(self, docs: Sequence[Doc], prompts: Sequence[str]) -> TokenVectors:
         """A second pass: each Doc behind its prompt. RAISES (UserError): a prompt is too long for the window."""
         self._settle()
-        self._enter_process()
+        enter_process()
         distinct = list({id(doc): doc for doc in docs}.values())
         tokens = {id(doc): own for doc, own in zip(distinct, tokens_of(distinct))}
         return self.encoder.encode([tokens[id(doc)] for doc in docs], prompts)

@@ -1,0 +1,36 @@
+"""What the forked workers of `nlp.pipe(n_process=...)` must know before they start. Pure torch.
+
+Neither the threads of OpenMP nor those of tokenizers exist in a forked process, and waiting for them hangs: a worker works in
+one thread. (Where processes are spawned, they begin with their own.)
+"""
+
+import os
+
+import torch
+
+_parent = os.getpid()
+_VARIABLE = "TOKENIZERS_PARALLELISM"  # of tokenizers, which reads it as the fork happens, and else warns in every worker
+_set_here = False
+
+
+def enter_process() -> None:
+    """Call before work: in a forked worker, torch gets one thread."""
+    global _parent
+    if os.getpid() != _parent:
+        torch.set_num_threads(1)
+        _parent = os.getpid()
+
+
+def _before() -> None:
+    global _set_here
+    _set_here = _VARIABLE not in os.environ
+    os.environ.setdefault(_VARIABLE, "false")
+
+
+def _after_in_parent() -> None:
+    if _set_here:
+        del os.environ[_VARIABLE]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent)
