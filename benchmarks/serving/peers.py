@@ -1,0 +1,126 @@
+"""Words a second of our pipeline beside its peers: the bare forward pass, stock spaCy, Hugging Face pipelines, EDS-NLP.
+
+    python benchmarks/serving/peers.py OUT.json --text FILE [--encoder minilm | plumbing] [--peers ours,bare,...]
+
+One run, the same documents, the same encoder weights, peers interleaved (A B C A B C ...); ratios are medians over the
+rounds. All three of our heads run; a question is asked of every tenth document, in our pipeline, the bare pass and Hugging
+Face's (the others have no such head). "plumbing" is a random encoder of one layer and width 32, where only what is around the
+encoder counts; its documents have no questions. EDS-NLP needs edsnlp[ml], which is not among our extras.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import spacy
+from pipelines import MINILM, ROOT, Run, bare, edsnlp_ner, huggingface, ours, resolve_encoder, stock, through, tiny_encoder
+
+from mtl.adapt.text import read_documents
+
+from environment import environment  # isort: skip  (pipelines.py puts its folder on the path)
+
+STEPS = {"plumbing": (60, 3e-3), "minilm": (25, 1e-4)}  # of training, and the learning rate
+BARS = {  # encoder -> (ours, peer) -> at least so many times the peer's words/s
+    "plumbing": {("ours", "stock"): 10.0},
+    "minilm": {
+        ("ours", "bare"): 0.95,
+        ("ours bf16", "bare"): 1.5,
+        ("ours int8", "bare"): 2.0,
+        ("ours", "stock"): 1.8,
+        ("ours int8", "stock"): 4.0,
+        ("ours", "hf one by one"): 2.5,
+        ("ours int8", "hf one by one"): 5.0,
+        ("ours", "hf in batches of 16"): 2.5,
+        ("ours", "edsnlp ner alone"): 1.0,
+    },
+}
+
+
+def build(encoder: str, folder: Path, wanted: List[str], batch_size: int) -> Dict[str, Run]:
+    """The wanted peers, ready to run."""
+    name = tiny_encoder(folder / "encoder") if encoder == "plumbing" else MINILM
+    steps, rate = STEPS[encoder]
+    asking = encoder != "plumbing"
+    saved = folder / "ours"
+    if any(peer.startswith("ours") for peer in wanted):
+        ours(name, steps, rate, saved)
+
+    def own(precision: str) -> Run:
+        nlp = spacy.load(saved, config={"components.transformer.model.precision": precision})
+        return through(nlp, batch_size, asking)
+
+    makers: Dict[str, Callable[[], Run]] = {
+        "ours": lambda: own("fp32"),
+        "ours bf16": lambda: own("bf16"),
+        "ours int8": lambda: own("int8"),
+        "bare": lambda: bare(name, asking),
+        "stock": lambda: through(stock(resolve_encoder(name), steps, rate), 256, False),
+        "hf one by one": lambda: huggingface(name, 1),
+        "hf in batches of 16": lambda: huggingface(name, 16),
+        "edsnlp ner alone": lambda: through(edsnlp_ner(resolve_encoder(name), steps, rate), 256, False),
+    }
+    unknown = sorted(set(wanted) - set(makers))
+    if unknown:
+        raise SystemExit(f"--peers {','.join(unknown)}: not known; there are {', '.join(makers)}")
+    return {peer: makers[peer]() for peer in wanted}
+
+
+def measure(peers: Dict[str, Run], texts: List[str], rounds: int) -> Dict[str, List[float]]:
+    """Seconds of each peer in each round, after one round that warms up."""
+    seconds: Dict[str, List[float]] = {name: [] for name in peers}
+    for turn in range(rounds + 1):
+        for name, run in peers.items():
+            started = time.perf_counter()
+            run(texts)
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+        print(f"round {turn} of {rounds}", flush=True)
+    return seconds
+
+
+def report(seconds: Dict[str, List[float]], words: int, bars: Dict) -> Dict[str, Any]:
+    """Words a second, the ratios that have a bar, and which of them fall short; printed as a table."""
+    rates = {peer: words / statistics.median(times) for peer, times in seconds.items()}
+    for peer, rate in rates.items():
+        print(f"{peer:22}{rate:12,.0f} words/s")
+    ratios = []
+    for (mine, peer), bar in bars.items():
+        if mine in seconds and peer in seconds:
+            ratio = statistics.median(theirs / own for own, theirs in zip(seconds[mine], seconds[peer]))
+            verdict = "ok" if ratio >= bar else "FALLS SHORT"
+            print(f"{mine} over {peer}: {ratio:.2f} (at least {bar}) {verdict}")
+            ratios.append({"ours": mine, "peer": peer, "ratio": ratio, "bar": bar, "ok": ratio >= bar})
+    return {"words_per_second": rates, "ratios": ratios, "seconds": seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--encoder", choices=list(BARS), default="minilm")
+    parser.add_argument("--text", default=str(ROOT / "corpus" / "domain.txt"), help="documents: .txt, .jsonl, .spacy or a folder")
+    parser.add_argument("--documents", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=256, help="of our nlp.pipe")
+    parser.add_argument("--peers", default="", help="of these only, comma-separated")
+    arguments = parser.parse_args()
+    default = {peer: None for pair in BARS[arguments.encoder] for peer in pair}
+    wanted = [peer.strip() for peer in arguments.peers.split(",")] if arguments.peers else list(default)
+    texts = read_documents([arguments.text])[: arguments.documents]
+    words = sum(len(spacy.blank("en").make_doc(text)) for text in texts)
+    with tempfile.TemporaryDirectory() as folder:
+        peers = build(arguments.encoder, Path(folder), wanted, arguments.batch_size)
+        seconds = measure(peers, texts, arguments.rounds)
+    result = {"encoder": arguments.encoder, "text": Path(arguments.text).name, "documents": len(texts), "words": words}
+    result |= {"rounds": arguments.rounds, "batch_size": arguments.batch_size}
+    result |= report(seconds, words, BARS[arguments.encoder])
+    result["environment"] = environment()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

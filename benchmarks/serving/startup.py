@@ -1,0 +1,96 @@
+"""What it costs to begin: import, load, and one short document.
+
+    python benchmarks/serving/startup.py OUT.json
+
+Import and load are measured in fresh processes, ours and the peer's in turn: `import mtl.encoder.component` against spaCy and
+torch alone, `spacy.load` against `AutoModel.from_pretrained` with the tokenizer on the same weights. One short document, warm:
+`nlp(text)` with all three heads against the bare tokenise-and-encode of that text.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, Dict, List
+
+import spacy
+import torch
+from pipelines import MINILM, ROOT, ours, resolve_encoder
+from transformers import AutoModel, AutoTokenizer
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from environment import environment  # noqa: E402
+
+BARS = {"load over from_pretrained": 1.5, "import beyond spaCy and torch, seconds": 0.3, "short document over bare": 1.3}
+TEXT = "The left engine fuel pump seized on climb and was replaced; the ops check was good."
+IMPORTS = {"spaCy and torch": "import spacy, torch", "and mtl": "import spacy, torch, mtl, mtl.cli.app"}
+LOADS = {
+    "from_pretrained": "from transformers import AutoModel, AutoTokenizer; import torch, spacy, mtl.heads.qa.component\n"
+    "start = time.perf_counter(); AutoModel.from_pretrained(p + '/transformer/encoder')",
+    "spacy.load": "import torch, spacy, mtl.heads.qa.component, transformers.models.bert\n"
+    "start = time.perf_counter(); spacy.load(p)",
+}
+
+
+def timed(code: str, pipeline: str) -> float:
+    """Seconds that `code` takes in a fresh process, from where it sets `start`, else from the beginning."""
+    script = f"import sys, time\np = sys.argv[1]\nstart = time.perf_counter()\n{code}\nprint(time.perf_counter() - start)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script, pipeline], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def short_document(pipeline: str, calls: int) -> Dict[str, float]:
+    """Median milliseconds of `nlp(text)` and of the bare pass, call by call in turn."""
+    nlp = spacy.load(pipeline)
+    name = resolve_encoder(MINILM)
+    tokenizer, model = AutoTokenizer.from_pretrained(name), AutoModel.from_pretrained(name).eval()
+    model.pooler = None
+
+    def bare() -> None:
+        with torch.inference_mode():
+            model(**tokenizer(TEXT, return_tensors="pt"))
+
+    peers: Dict[str, Callable] = {"ours": lambda: nlp(TEXT), "bare": bare}
+    seconds: Dict[str, List[float]] = {peer: [] for peer in peers}
+    for turn in range(calls + 10):
+        for peer, run in peers.items():
+            started = time.perf_counter()
+            run()
+            if turn >= 10:
+                seconds[peer].append(time.perf_counter() - started)
+    return {peer: statistics.median(own) * 1e3 for peer, own in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = str(Path(folder) / "ours")
+        ours(MINILM, 5, 1e-4, Path(pipeline))
+        seconds: Dict[str, List[float]] = {}
+        for _ in range(arguments.rounds):
+            for name, code in {**IMPORTS, **LOADS}.items():
+                seconds.setdefault(name, []).append(timed(code, pipeline))
+        milliseconds = short_document(pipeline, 300)
+    median = {name: statistics.median(own) for name, own in seconds.items()}
+    found = {
+        "load over from_pretrained": median["spacy.load"] / median["from_pretrained"],
+        "import beyond spaCy and torch, seconds": median["and mtl"] - median["spaCy and torch"],
+        "short document over bare": milliseconds["ours"] / milliseconds["bare"],
+    }
+    for name, value in found.items():
+        print(f"{name}: {value:.2f} (at most {BARS[name]}) {'ok' if value <= BARS[name] else 'FALLS SHORT'}")
+    result = {"found": found, "bars": BARS, "median_seconds": median, "short_document_ms": milliseconds, "seconds": seconds}
+    result["environment"] = environment()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
