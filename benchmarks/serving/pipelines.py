@@ -17,6 +17,7 @@ from transformers import AutoModel, BertConfig, BertModel
 
 from mtl.data.docs import read_records, record_to_doc
 from mtl.data.records import Report
+from mtl.encoder.limits import good_batch
 from mtl.encoder.sources import load_tokenizer, resolve_encoder
 from mtl.encoder.windows import window_starts
 from mtl.mixture.reader import make_example
@@ -165,13 +166,14 @@ def huggingface(encoder: str, batch_size: int) -> Run:
     return run
 
 
-def bare(encoder: str, asking: bool, batch_pieces: int = 4096) -> Run:
+def bare(encoder: str, asking: bool, batch_pieces: int = 0) -> Run:
     """Tokenise, cut into our windows, sort by length, pad, forward: the least that a pipeline with this encoder must do.
 
-    asking: the windows of the questions are among them.
+    asking: the questions' windows are among them. batch_pieces: 0 is what our encoder takes.
     """
     tokenizer, model = load_tokenizer(encoder), AutoModel.from_pretrained(resolve_encoder(encoder)).eval()
     model.pooler = None
+    batch_pieces = batch_pieces or good_batch(model, torch.device("cpu"))
     question = tokenizer.backend_tokenizer.encode(QUESTION).ids[1:-1]
 
     def run(texts: List[str]) -> None:

@@ -23,7 +23,7 @@ from pipelines import MINILM, ROOT, ours, resolve_encoder
 from transformers import AutoModel, AutoTokenizer
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from environment import environment  # noqa: E402
+from environment import environment
 
 BARS = {"load over from_pretrained": 1.5, "import beyond spaCy and torch, seconds": 0.3, "short document over bare": 1.3}
 TEXT = "The left engine fuel pump seized on climb and was replaced; the ops check was good."

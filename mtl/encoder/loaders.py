@@ -40,7 +40,7 @@ def huggingface_loader(name: str, attention_dropout: float = 0.0) -> Loader:
 def encoder_architecture(
     window: int = 0,
     overlap: int = 128,
-    batch_pieces: int = 4096,
+    batch_pieces: int = 0,
     precision: str = "fp32",
     device: str = "auto",
     frozen_layers: int = 0,

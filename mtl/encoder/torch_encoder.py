@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.encoder.limits import layer_of, pick_device, real_length
+from mtl.encoder.limits import good_batch, layer_of, pick_device, real_length
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
 from mtl.stages import stage
@@ -24,13 +24,13 @@ BROADCASTS_MASK = ("bert", "camembert", "roberta", "xlm-roberta", "xlm-roberta-x
 class EncoderSettings:
     """window: wordpieces a window, specials and prompt included; 0 is the model's real length, at most 512.
     overlap: wordpieces that neighbouring windows share, at most half a window. batch_pieces: padded wordpieces in one forward
-    pass. precision: "fp32", or "bf16" for autocast. device: "auto", or torch's name. frozen_layers: how many of the lowest
-    layers, with the embeddings, are not trained.
+    pass; 0 is what suits the device and the encoder's width. precision: "fp32", or "bf16" for autocast. device: "auto", or
+    torch's name. frozen_layers: how many of the lowest layers, with the embeddings, are not trained.
     """
 
     window: int = 0
     overlap: int = 128
-    batch_pieces: int = 4096
+    batch_pieces: int = 0
     precision: str = "fp32"
     device: str = "auto"
     frozen_layers: int = 0
@@ -40,7 +40,7 @@ class EncoderSettings:
         check_choice("precision", self.precision, ("fp32", "bf16"))
         check_range("window", self.window, 0)
         check_range("overlap", self.overlap, 0)
-        check_range("batch_pieces", self.batch_pieces, 1)
+        check_range("batch_pieces", self.batch_pieces, 0)
         check_range("frozen_layers", self.frozen_layers, 0)
 
 
@@ -131,6 +131,7 @@ class Encoder(nn.Module):
         self._broadcasts_mask = own == "sdpa" and model.config.model_type in BROADCASTS_MASK
         self._freeze(settings.frozen_layers)
         self.to(pick_device(settings.device))
+        self.batch_pieces = settings.batch_pieces or good_batch(model, self.device)
         self.eval()
 
     @property
@@ -147,7 +148,7 @@ class Encoder(nn.Module):
         count = sum(parameter.numel() for parameter in self.model.parameters())
         return {
             "precision": self.settings.precision, "device": str(self.device), "window": self.window, "width": self.width,
-            "layers": self.layers, "parameters": count,
+            "layers": self.layers, "parameters": count, "batch_pieces": self.batch_pieces,
         }  # fmt: skip
 
     @property
@@ -276,7 +277,7 @@ class Encoder(nn.Module):
         order = np.argsort(sizes, kind="stable")
         first = 0
         for i, size in enumerate(sizes[order].tolist()):
-            if i > first and size * (i + 1 - first) > self.settings.batch_pieces:
+            if i > first and size * (i + 1 - first) > self.batch_pieces:
                 yield order[first:i]
                 first = i
         if first < len(order):

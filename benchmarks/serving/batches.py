@@ -1,0 +1,46 @@
+"""How many padded wordpieces to run at once: words/s of the bare forward pass by batch, interleaved, one run.
+
+    python benchmarks/serving/batches.py OUT.json --text FILE [--encoder minilm | plumbing]
+
+`mtl.encoder.limits.good_batch` follows what this measures.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import spacy
+from peers import environment, measure
+from pipelines import MINILM, ROOT, bare, tiny_encoder
+
+from mtl.adapt.text import read_documents
+
+SIZES = (256, 512, 1024, 2048, 4096, 8192)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--encoder", choices=("minilm", "plumbing"), default="minilm")
+    parser.add_argument("--text", default=str(ROOT / "corpus" / "domain.txt"), help="documents: .txt, .jsonl, .spacy or a folder")
+    parser.add_argument("--documents", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    texts = read_documents([arguments.text])[: arguments.documents]
+    words = sum(len(spacy.blank("en").make_doc(text)) for text in texts)
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = MINILM if arguments.encoder == "minilm" else tiny_encoder(Path(folder))
+        seconds = measure({str(size): bare(encoder, False, size) for size in SIZES}, texts, arguments.rounds)
+    rates = {size: words / statistics.median(times) for size, times in seconds.items()}
+    for size, rate in rates.items():
+        print(f"{size:>6} wordpieces a batch {rate:10,.0f} words/s")
+    result = {"encoder": arguments.encoder, "text": Path(arguments.text).name, "documents": len(texts), "words": words}
+    result |= {"words_per_second": rates, "seconds": seconds, "environment": environment()}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
