@@ -50,6 +50,11 @@ class Settings:
     learn_rate: float
     batch: int
     seed: int
+    precision: str  # fp32, or bf16 for autocast
+
+
+def autocast(settings: Settings):
+    return torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16")
 
 
 def fit(model, features: List[Dict], settings: Settings, collate: Callable, name: str) -> None:
@@ -69,7 +74,8 @@ def fit(model, features: List[Dict], settings: Settings, collate: Callable, name
             order = torch.randperm(len(features), generator=generator).tolist()
             for start in range(0, len(order), settings.batch):
                 rows = [features[i] for i in order[start : start + settings.batch]]
-                loss = model(**collate(rows)).loss
+                with autocast(settings):
+                    loss = model(**collate(rows)).loss
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
@@ -96,14 +102,15 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @torch.no_grad()
-def logits(model, features: List[Dict], names: Tuple[str, ...] = INPUTS):
+def logits(model, features: List[Dict], settings: Settings, names: Tuple[str, ...] = INPUTS):
     """(feature index, output row) in order of length, so that little is padded."""
     order = sorted(range(len(features)), key=lambda i: len(features[i]["input_ids"]))
     for start in range(0, len(order), PREDICTION_BATCH):
         chosen = order[start : start + PREDICTION_BATCH]
-        output = model(**padded([features[i] for i in chosen], names, {}))
+        with autocast(settings):
+            output = model(**padded([features[i] for i in chosen], names, {}))
         for row, i in enumerate(chosen):
-            yield i, {key: value[row] for key, value in output.items()}
+            yield i, {key: value[row].float() for key, value in output.items()}
 
 
 def roles(encoder: str, train: List[Doc], dev: List[Doc], settings: Settings) -> Dict[str, float]:
@@ -123,7 +130,7 @@ def roles(encoder: str, train: List[Doc], dev: List[Doc], settings: Settings) ->
     model = plain(AutoModelForSequenceClassification, encoder, num_labels=len(labels))
     fit(model, features(train), settings, collate, "roles")
     rows = features(dev)
-    right = [int(output["logits"].argmax()) == rows[i]["labels"] for i, output in logits(model, rows)]
+    right = [int(output["logits"].argmax()) == rows[i]["labels"] for i, output in logits(model, rows, settings)]
     return {"cats_accuracy": sum(right) / len(right)}
 
 
@@ -155,7 +162,7 @@ def ner(encoder: str, train: List[Doc], dev: List[Doc], settings: Settings) -> D
     fit(model, features(train), settings, collate, "ner")
     rows = features(dev)
     predicted = [["O"] * len(doc) for doc in dev]
-    for i, output in logits(model, rows):
+    for i, output in logits(model, rows, settings):
         for word, tag in zip(rows[i]["words"], output["logits"].argmax(-1).tolist()):
             if word is not None:
                 predicted[rows[i]["doc"]][word] = tags[tag]
@@ -215,7 +222,7 @@ def qa(encoder: str, train: List[Doc], dev: List[Doc], settings: Settings) -> Di
     fit(model, features(train), settings, collate, "qa")
     rows = features(dev)
     best: Dict[str, Tuple[float, str]] = {}
-    for i, output in logits(model, rows):
+    for i, output in logits(model, rows, settings):
         row = rows[i]
         score, start, end = _best_span(output["start_logits"], output["end_logits"], torch.tensor(row["inside"]), 400)
         text = dev[row["doc"]].text[row["offsets"][start][0] : row["offsets"][end][1]]
@@ -256,15 +263,17 @@ def main() -> None:
     parser.add_argument("--learn-rate", type=float, default=1e-4)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     arguments = parser.parse_args()
     result = {"encoder": arguments.encoder, "seed": arguments.seed, "passes": arguments.passes, "tasks": {}}
     result["settings"] = {"learn_rate": arguments.learn_rate, "warmup": WARMUP, "batch": arguments.batch, "weight_decay": DECAY}
+    result["settings"]["precision"] = arguments.precision
     for pair in arguments.passes.split(","):
         task, passes = pair.split("=")
         torch.manual_seed(arguments.seed)
         train, dev = (list(_docs(arguments.corpus / split, task)) for split in ("train", "dev"))
         started = time.monotonic()
-        settings = Settings(int(passes), arguments.learn_rate, arguments.batch, arguments.seed)
+        settings = Settings(int(passes), arguments.learn_rate, arguments.batch, arguments.seed, arguments.precision)
         scores = TASKS[task](arguments.encoder, train, dev, settings)
         seconds = round(time.monotonic() - started)
         result["tasks"][task] = {"train": len(train), "dev": len(dev), "seconds": seconds, **scores}

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import spacy
-from peers import environment, measure
+from peers import draw, environment, measure
 from pipelines import MINILM, ROOT, bare, tiny_encoder
 
 from mtl.adapt.text import read_documents
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    texts = read_documents([arguments.text])[: arguments.documents]
+    texts = draw(read_documents([arguments.text]), arguments.documents)
     words = sum(len(spacy.blank("en").make_doc(text)) for text in texts)
     with tempfile.TemporaryDirectory() as folder:
         encoder = MINILM if arguments.encoder == "minilm" else tiny_encoder(Path(folder))

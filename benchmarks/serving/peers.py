@@ -10,6 +10,7 @@ encoder counts; its documents have no questions. EDS-NLP needs edsnlp[ml], which
 
 import argparse
 import json
+import random
 import statistics
 import tempfile
 import time
@@ -69,6 +70,11 @@ def build(encoder: str, folder: Path, wanted: List[str], batch_size: int) -> Dic
     return {peer: makers[peer]() for peer in wanted}
 
 
+def draw(texts: List[str], count: int) -> List[str]:
+    """At most `count` of the texts, the same ones in every run."""
+    return random.Random(0).sample(texts, min(count, len(texts)))
+
+
 def measure(peers: Dict[str, Run], texts: List[str], rounds: int) -> Dict[str, List[float]]:
     """Seconds of each peer in each round, after one round that warms up."""
     seconds: Dict[str, List[float]] = {name: [] for name in peers}
@@ -109,7 +115,7 @@ def main() -> None:
     arguments = parser.parse_args()
     default = {peer: None for pair in BARS[arguments.encoder] for peer in pair}
     wanted = [peer.strip() for peer in arguments.peers.split(",")] if arguments.peers else list(default)
-    texts = read_documents([arguments.text])[: arguments.documents]
+    texts = draw(read_documents([arguments.text]), arguments.documents)
     words = sum(len(spacy.blank("en").make_doc(text)) for text in texts)
     with tempfile.TemporaryDirectory() as folder:
         peers = build(arguments.encoder, Path(folder), wanted, arguments.batch_size)

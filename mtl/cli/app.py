@@ -199,6 +199,43 @@ def bench(
 
 
 @app.command()
+def optimize(
+    pipeline: str = typer.Argument(..., help="A trained pipeline's folder; with --dry-run also a package."),
+    data: List[Path] = typer.Argument(..., help="Converted files or folders to score on: dev data, not test."),
+    seconds: float = typer.Option(15.0, help="Timing of each precision, beside scoring."),
+    max_drop: float = typer.Option(0.3, help="Points that a head's score may lose against fp32."),
+    documents: int = typer.Option(256, help="Documents that are timed, drawn from the data."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show what would be chosen, and leave the pipeline as it is."),
+    out: Optional[Path] = typer.Option(None, "--out", "-o", help="Also write what was found as JSON."),
+) -> None:
+    """Try the precisions that this machine has, and set the fastest that scores as well as fp32 in the pipeline's config.
+
+    \b
+    The weights stay as they are, and on a machine that lacks the precision the pipeline says so and runs in fp32.
+    Example: mtl optimize training/pipeline/model-best corpus/spacy/dev.spacy
+    """
+    from mtl.serving.optimize import OptimizeSettings, check_written, optimize_pipeline, optimize_table, write_precision
+
+    if not dry_run:
+        check_written(Path(pipeline))
+    if out is not None:
+        check_target(out)
+
+    def load_in(precision: str) -> Any:
+        return load(
+            pipeline, {"components.transformer.model.precision": precision, "components.transformer.model.fallback": False}
+        )
+
+    result = optimize_pipeline(load_in, data, OptimizeSettings(seconds, max_drop, documents), progress)
+    typer.echo(optimize_table(result))
+    if not dry_run:
+        write_precision(Path(pipeline), result["chosen"])
+    typer.echo(f"{result['chosen']}" + ("" if dry_run else f" -> {pipeline}/config.cfg"))
+    if out is not None:
+        write_json(out, result)
+
+
+@app.command()
 def package(
     pipeline: Path = typer.Argument(..., help="A trained pipeline's folder."),
     out: Path = typer.Option(Path("packages"), "--out", "-o", help="Where the wheels go."),

@@ -333,6 +333,7 @@ class Transformer(RobustPipe, TrainablePipe):
             sgd, self._owed_step = self._owed_step, None
             self.flush()
             apply_optimizer(sgd, self.parameters())
+            self.encoder.serving.forget()
 
     def parameters(self) -> Parameters:
         """All trainable parameters that are stepped together: name -> (parameter, layers below the top; -1 for heads)."""

@@ -1,7 +1,6 @@
 """The shared transformer: texts with token positions in, one vector a token out. Pure torch, no spaCy."""
 
 import inspect
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mtl.encoder.limits import good_batch, layer_of, pick_device, real_length
+from mtl.encoder.precision import PRECISIONS, Serving, autocast, usable
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
 from mtl.stages import stage
@@ -24,7 +24,8 @@ BROADCASTS_MASK = ("bert", "camembert", "roberta", "xlm-roberta", "xlm-roberta-x
 class EncoderSettings:
     """window: wordpieces a window, specials and prompt included; 0 is the model's real length, at most 512.
     overlap: wordpieces that neighbouring windows share, at most half a window. batch_pieces: padded wordpieces in one forward
-    pass; 0 is what suits the device and the encoder's width. precision: "fp32", or "bf16" for autocast. device: "auto", or
+    pass; 0 is what suits the device and the encoder's width. precision: "fp32", "bf16", "fp16" (GPU) or "int8" (CPU, predictions
+    only). fallback: take fp32, with a warning, where the device lacks the precision; else that is an error. device: "auto", or
     torch's name. frozen_layers: how many of the lowest layers, with the embeddings, are not trained.
     """
 
@@ -34,10 +35,11 @@ class EncoderSettings:
     precision: str = "fp32"
     device: str = "auto"
     frozen_layers: int = 0
+    fallback: bool = True
 
     def check(self) -> None:
         """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
-        check_choice("precision", self.precision, ("fp32", "bf16"))
+        check_choice("precision", self.precision, PRECISIONS)
         check_range("window", self.window, 0)
         check_range("overlap", self.overlap, 0)
         check_range("batch_pieces", self.batch_pieces, 0)
@@ -132,6 +134,8 @@ class Encoder(nn.Module):
         self._freeze(settings.frozen_layers)
         self.to(pick_device(settings.device))
         self.batch_pieces = settings.batch_pieces or good_batch(model, self.device)
+        self.serving = Serving(usable(settings.precision, self.device, settings.fallback))
+        self._trains_in = "bf16" if self.serving.precision == "bf16" else "fp32"
         self.eval()
 
     @property
@@ -147,7 +151,7 @@ class Encoder(nn.Module):
         """What a report says of it: precision, device, window, width, layers, parameters."""
         count = sum(parameter.numel() for parameter in self.model.parameters())
         return {
-            "precision": self.settings.precision, "device": str(self.device), "window": self.window, "width": self.width,
+            "precision": self.serving.precision, "device": str(self.device), "window": self.window, "width": self.width,
             "layers": self.layers, "parameters": count, "batch_pieces": self.batch_pieces,
         }  # fmt: skip
 
@@ -181,12 +185,13 @@ class Encoder(nn.Module):
         self.passes += len(docs)
         lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
         if not train:
-            with stage("encode"), torch.inference_mode():
-                vectors, summaries = self._read(windows, lengths)
+            with stage("encode"), torch.inference_mode(), autocast(self.serving.precision, self.device):
+                vectors, summaries = self._read(self.serving.model(self.model), windows, lengths)
             return TokenVectors(vectors, summaries, lengths, aligned)
         self.train()
         try:
-            vectors, summaries = self._read(windows, lengths)
+            with autocast(self._trains_in, self.device):
+                vectors, summaries = self._read(self.model, windows, lengths)
         finally:
             self.eval()
         return TokenVectors(vectors, summaries, lengths, aligned)
@@ -247,8 +252,8 @@ class Encoder(nn.Module):
                 raise UserError(f"the question {prompt!r} is empty for the tokenizer")
         return [encoding.ids for encoding in encodings]
 
-    def _read(self, windows: _Windows, lengths: np.ndarray) -> Tuple[Tensor, Tensor]:
-        """Run the windows, and read each token's vector and each item's summary off them, batch by batch."""
+    def _read(self, model: nn.Module, windows: _Windows, lengths: np.ndarray) -> Tuple[Tensor, Tensor]:
+        """Run the windows through the model, and read each token's vector and each item's summary off them, batch by batch."""
         vectors = torch.zeros(int(lengths.sum()), self.width, device=self.device)
         summaries = torch.zeros(len(lengths), self.width, device=self.device)
         sizes, item = np.array([len(ids) for ids in windows.ids], dtype=np.int64), np.array(windows.item, dtype=np.int64)
@@ -263,7 +268,8 @@ class Encoder(nn.Module):
         start = np.empty_like(sizes)  # the row where each window starts in its batch
         for i, batch in enumerate(batches):
             longest = int(sizes[batch[-1]])
-            hidden = self._forward_or_halve([windows.ids[j] for j in batch], [windows.types[j] for j in batch], longest)
+            ids, prompt_ends = [windows.ids[j] for j in batch], [windows.types[j] for j in batch]
+            hidden = self._forward_or_halve(model, ids, prompt_ends, longest)
             start[batch] = np.arange(len(batch)) * longest
             own = order[bounds[i] : bounds[i + 1]]
             _add_rows(vectors, hidden, start[window[own]] + position[own], token[own], token_share[own])
@@ -283,10 +289,10 @@ class Encoder(nn.Module):
         if first < len(order):
             yield order[first:]
 
-    def _forward_or_halve(self, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
+    def _forward_or_halve(self, model: nn.Module, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
         """`_forward`, in two halves where the device has not the memory. RAISES (UserError): nor for one window alone."""
         try:
-            return self._forward(ids, prompt_ends, longest)
+            return self._forward(model, ids, prompt_ends, longest)
         except torch.OutOfMemoryError as error:
             if len(ids) == 1:
                 raise UserError(
@@ -295,10 +301,10 @@ class Encoder(nn.Module):
                 ) from error
         torch.cuda.empty_cache()  # here, where the error no longer holds on to what was allocated
         half = len(ids) // 2
-        parts = [self._forward_or_halve(ids[own], prompt_ends[own], longest) for own in (slice(half), slice(half, None))]
-        return torch.cat(parts)
+        halves = (slice(half), slice(half, None))
+        return torch.cat([self._forward_or_halve(model, ids[own], prompt_ends[own], longest) for own in halves])
 
-    def _forward(self, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
+    def _forward(self, model: nn.Module, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
         """The last hidden states of a padded batch, as rows: (windows * longest, width)."""
         pad = self.tokenizer.pad_token_id or 0
         sizes = np.array([len(row) for row in ids])
@@ -313,9 +319,7 @@ class Encoder(nn.Module):
             of_text = np.where(prompted > 0, self.template.text_type, 0)
             types = np.where(np.arange(longest) < prompted, self.template.prompt_type, of_text) * mask
             inputs["token_type_ids"] = torch.from_numpy(types).to(self.device)
-        bf16 = self.settings.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
-            return self.model(**inputs).last_hidden_state.float().flatten(0, 1)
+        return model(**inputs).last_hidden_state.float().flatten(0, 1)
 
 
 def _shares(group: np.ndarray) -> np.ndarray:

@@ -1,0 +1,148 @@
+"""`mtl optimize`: try the precisions that the machine has on the user's own documents, and keep the fastest that scores as well.
+
+torch.compile is not tried: on a CPU it made MiniLM 1.00 (fp32) to 1.04 times (bf16) as fast, and it needs a C++ compiler there.
+"""
+
+import random
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence
+
+import torch
+from spacy.language import Language
+from thinc.api import Config
+
+from mtl.data.docs import read_docs
+from mtl.encoder.precision import PRECISIONS, lacks
+from mtl.errors import UserError, check_range
+from mtl.files import replacing
+from mtl.serving.bench import encoder_settings, run
+from mtl.serving.machine import machine
+from mtl.training.evaluation import SCORES, evaluate_pipeline
+
+HEADLINES = (("cats_accuracy", "cats_macro_auc"), ("ents_f",), ("qa_f1",))  # of each head, the first that it has
+LEAST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class OptimizeSettings:
+    """seconds: of timing for each precision, beside scoring. max_drop: points that a head may lose against fp32. documents: that
+    are timed, drawn from the data.
+    """
+
+    seconds: float = 15.0
+    max_drop: float = 0.3
+    documents: int = 256
+
+    def check(self) -> None:
+        """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
+        check_range("--seconds", self.seconds, 0.0)
+        check_range("--max-drop", self.max_drop, 0.0, 100.0)
+        check_range("--documents", self.documents, 1)
+
+
+def optimize_pipeline(
+    load: Callable[[str], Language],
+    data: Sequence[Path],
+    settings: OptimizeSettings,
+    show: Callable[[str], None] = lambda _: None,
+) -> Dict[str, Any]:
+    """Score and time the pipeline in every precision that its device has.
+
+    load: the pipeline in a precision.
+    RETURNS (dict): "precisions" {name: {"words_per_second", "over_fp32", "scores", "drop"}}, "chosen", "lacking" {name: why},
+    "machine".
+    RAISES (UserError): no encoder of ours in the pipeline, no annotation in the data, or a setting out of range.
+    """
+    settings.check()
+    pipelines = {"fp32": load("fp32")}
+    encoder = encoder_settings(pipelines["fp32"])
+    if encoder is None:
+        names = ", ".join(pipelines["fp32"].pipe_names)
+        raise UserError(f"the pipeline has no mtl_transformer, whose precision could be set; its components: {names}")
+    device = torch.device(encoder["device"])
+    lacking = {name: reason for name in PRECISIONS if (reason := lacks(name, device))}
+    pipelines |= {name: load(name) for name in PRECISIONS if name not in lacking and name != "fp32"}
+    found: Dict[str, Dict[str, Any]] = {}
+    for name, nlp in pipelines.items():
+        show(f"\rscoring in {name} ...")
+        scores = evaluate_pipeline(nlp, data)["scores"]
+        found[name] = {"scores": {key: scores[key] for key in headlines(scores)}}
+    texts = [doc.text for path in data for doc in read_docs(path, pipelines["fp32"].vocab)]
+    texts = random.Random(0).sample(texts, min(settings.documents, len(texts)))
+    for name, rate in time_in_turn(pipelines, texts, settings.seconds, show).items():
+        found[name] |= rate
+    for row in found.values():
+        row["drop"] = max(100 * (found["fp32"]["scores"][key] - value) for key, value in row["scores"].items())
+    good = [name for name, row in found.items() if row["drop"] <= settings.max_drop]
+    chosen = max(good, key=lambda name: found[name]["words_per_second"])
+    return {"precisions": found, "chosen": chosen, "lacking": lacking, "max_drop": settings.max_drop, "machine": machine()}
+
+
+def headlines(scores: Dict[str, float]) -> List[str]:
+    """The score that stands for each head."""
+    return [next(key for key in keys if key in scores) for keys in HEADLINES if any(key in scores for key in keys)]
+
+
+def time_in_turn(
+    pipelines: Dict[str, Language], texts: List[str], seconds: float, show: Callable[[str], None]
+) -> Dict[str, Dict[str, float]]:
+    """Words a second of each pipeline, interleaved, after a round that warms up.
+
+    RETURNS (dict): name -> {"words_per_second", "over_fp32"}: medians over the rounds, of rates and of ratios in the same round.
+    """
+    spent: Dict[str, List[float]] = {name: [] for name in pipelines}
+    words = {name: run(nlp, texts, "") for name, nlp in pipelines.items()}
+    while len(spent["fp32"]) < LEAST_ROUNDS or sum(spent["fp32"]) < seconds:
+        for name, nlp in pipelines.items():
+            started = time.perf_counter()
+            run(nlp, texts, "")
+            spent[name].append(time.perf_counter() - started)
+        show(f"\rtiming, round {len(spent['fp32'])} ...")
+    show("\n")
+    return {
+        name: {
+            "words_per_second": words[name] / statistics.median(own),
+            "over_fp32": statistics.median(theirs / mine for mine, theirs in zip(own, spent["fp32"])),
+        }
+        for name, own in spent.items()
+    }
+
+
+def check_written(pipeline: Path) -> None:
+    """RAISES (UserError): `pipeline` is no folder of a pipeline, to which a choice could be written."""
+    if not (pipeline / "config.cfg").is_file():
+        raise UserError(
+            f"{pipeline}: no config.cfg is there, to which the choice could be written. Give a pipeline's folder; or --dry-run, "
+            f'and set it at load: spacy.load(..., config={{"components.transformer.model.precision": ...}})'
+        )
+
+
+def write_precision(pipeline: Path, precision: str) -> None:
+    """Set the precision in a saved pipeline's config.cfg, whole or not at all. The weights stay as they are.
+
+    RAISES (UserError): there is no such file.
+    """
+    check_written(pipeline)
+    config = Config().from_disk(pipeline / "config.cfg", interpolate=False)
+    changed = [part for part in config["components"].values() if part.get("factory") == "mtl_transformer"]
+    for part in changed:
+        part["model"]["precision"] = precision
+    with replacing(pipeline / "config.cfg") as partial:
+        config.to_disk(partial)
+
+
+def optimize_table(result: Dict[str, Any]) -> str:
+    """What `optimize_pipeline` found, as a person reads it."""
+    rows = result["precisions"]
+    keys = list(rows["fp32"]["scores"])
+    names = [SCORES[key].replace(": ", " ") for key in keys]
+    lines = [f"{'':10}{'words/s':>9}{'over fp32':>11}" + "".join(f"  {name}" for name in names)]
+    for name, row in rows.items():
+        scores = "".join(f"  {100 * row['scores'][key]:>{len(head)}.2f}" for key, head in zip(keys, names))
+        verdict = "" if row["drop"] <= result["max_drop"] else f"   loses {row['drop']:.2f} points"
+        lines.append(f"{name:10}{row['words_per_second']:>9,.0f}{row['over_fp32']:>11.2f}{scores}{verdict}")
+    lines += [f"{name:10}not tried: {reason}" for name, reason in result["lacking"].items()]
+    return "\n".join(lines)
