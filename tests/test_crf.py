@@ -8,11 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtl.heads.ner import crf
 from mtl.heads.ner.crf import (
-    Packing,
+    Pieces,
+    Run,
     bio_constraints,
     bio_tags,
     crf_loss,
+    forward_backward,
     span_probabilities,
     spans_of,
     viterbi,
@@ -126,12 +129,62 @@ def test_extreme_scores_stay_finite():
     assert torch.isfinite(loss) and all(torch.isfinite(t.grad).all() for t in tensors)
 
 
-def test_packing_visits_every_step_once_in_time_order():
-    sizes = np.array([2, 5, 1, 5])
-    packing = Packing.of(sizes)
-    assert sorted(packing.rows) == list(range(13))
-    assert np.diff(packing.offsets).tolist() == [4, 3, 2, 2, 2]
-    assert (packing.rows[packing.previous] == packing.rows[packing.offsets[1] :] - 1).all()
+def test_every_step_is_run_once_in_time_order():
+    pieces = Pieces.of(np.array([2, 5, 1, 5]), np.zeros(4, dtype=bool))
+    for run, sign in ((Run.forward(pieces), 1), (Run.backward(pieces), -1)):
+        assert sorted(run.rows) == list(range(13)) and run.own.all() and run.opens.all() and not len(run.edge)
+        assert np.diff(run.offsets).tolist() == [4, 3, 2, 2, 2]
+        second, first = run.rows[run.offsets[1] : run.offsets[2]], run.rows[: run.offsets[1]]
+        assert (second == first[:3] + sign).all()
+        assert (run.flat(run.rows) == np.arange(13)).all()
+
+
+def test_pieces_of_a_long_sequence(monkeypatch):
+    monkeypatch.setattr(crf, "CHUNK", 4)
+    monkeypatch.setattr(crf, "RUN_UP", 2)
+    pieces = Pieces.of(np.array([3, 10, 6]), np.zeros(3, dtype=bool))
+    assert list(zip(pieces.first, pieces.last)) == [(0, 3), (3, 7), (7, 11), (11, 13), (13, 19)]
+    assert len(Pieces.of(np.array([3, 10, 6]), np.ones(3, dtype=bool)).first) == 3
+    forward, backward = Run.forward(pieces), Run.backward(pieces)
+    assert sorted(forward.rows[forward.edge]) == [6, 10] and sorted(backward.rows[backward.edge]) == [7, 11]
+    assert sorted(forward.rows[~forward.own]) == [5, 6, 9, 10] and sorted(backward.rows[~backward.own]) == [7, 8, 11, 12]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 40), min_size=1, max_size=4), st.sampled_from([0.01, 1.0, 8.0]))
+def test_cut_into_pieces_nothing_changes(seed, lengths, sharpness):
+    """With weak emissions the past is not forgotten in the run-up, and the sequence must be run whole."""
+    emissions, transitions, start, sizes = random_case(seed, lengths)
+    emissions = emissions * sharpness
+    tags = viterbi(emissions, transitions, start, sizes)
+    whole = forward_backward(emissions, transitions, start, sizes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crf, "CHUNK", 5)
+        patch.setattr(crf, "RUN_UP", 3)
+        assert (viterbi(emissions, transitions, start, sizes) == tags).all()
+        cut = forward_backward(emissions, transitions, start, sizes)
+    for name in ("log_z", "unary", "pair", "alpha"):
+        np.testing.assert_allclose(getattr(cut, name), getattr(whole, name), atol=1e-7)
+
+
+def test_pieces_that_do_not_agree_are_run_whole(monkeypatch):
+    """A chain that never forgets: only the first step says which of two tags it is."""
+    monkeypatch.setattr(crf, "CHUNK", 8)
+    monkeypatch.setattr(crf, "RUN_UP", 4)
+    cuts = []
+    real = Pieces.of.__func__
+    monkeypatch.setattr(Pieces, "of", classmethod(lambda cls, *given: cuts.append(real(cls, *given)) or cuts[-1]))
+    emissions = np.zeros((40, TAGS))
+    emissions[0, 3] = 0.1
+    transitions = np.where(np.eye(TAGS, dtype=bool) & FOLLOW, 0.0, -1e4)
+    transitions = np.where(FOLLOW, transitions, -np.inf)
+    start = np.where(BEGIN, 0.0, -np.inf)
+    transitions[[3, 1], [4, 2]] = 0.0
+    sizes = np.array([40])
+    tags = viterbi(emissions, transitions, start, sizes)
+    assert tags[0] == 3 and len(cuts) == 2 and len(cuts[0].first) == 5 and len(cuts[1].first) == 1
+    probability = forward_backward(emissions, transitions, start, sizes).unary
+    assert probability[39, 3:].sum() > probability[39, 1:3].sum()
 
 
 def test_tags_and_spans():

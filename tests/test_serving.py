@@ -11,6 +11,7 @@ from conftest import TEXTS, make_nlp
 from spacy.tokens import Doc
 
 from mtl import pipe
+from mtl.encoder import limits
 from mtl.encoder.windows import Tokens
 from mtl.errors import UserError
 from mtl.serving.bench import BenchSettings, draw, mean_interval
@@ -109,3 +110,18 @@ def test_a_padded_batch_gives_each_text_what_it_gets_alone(tiny, family):
     together = encoder.encode(texts).vectors
     for text, row in zip(texts, together):
         assert torch.allclose(encoder.encode([text]).vectors[0], row, atol=1e-6)
+
+
+def test_a_document_larger_than_the_memory_is_refused_alone(nlp, monkeypatch):
+    monkeypatch.setattr("mtl.encoder.limits.LARGE", 0)
+    monkeypatch.setattr("mtl.encoder.limits.free_memory", lambda: 2 * 4 * 32 * 100)  # room for 100 tokens
+    failed = []
+    nlp.set_error_handler(lambda name, pipe, docs, error: failed.append((docs[0].text, str(error))))
+    stream = [TEXTS[0], "word " * 101, TEXTS[1]]
+    assert [doc.text for doc in nlp.pipe(stream)] == [TEXTS[0], TEXTS[1]]
+    assert failed[0][0] == stream[1] and "101 tokens at once need about" in failed[0][1] and "split the document" in failed[0][1]
+
+
+def test_free_memory_is_what_the_system_says():
+    free = limits.free_memory()
+    assert free is None or 0 < free < 1 << 50

@@ -38,11 +38,11 @@ LISTENER = {
 Run = Callable[[List[str]], None]
 
 
-def tiny_encoder(folder: Path) -> str:
-    """A random BERT of one layer and width 32 with MiniLM's tokenizer."""
+def tiny_encoder(folder: Path, width: int = 32) -> str:
+    """A random BERT of one layer with MiniLM's tokenizer."""
     tokenizer = load_tokenizer(MINILM)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
+        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=1, num_attention_heads=2, intermediate_size=2 * width
     )
     torch.manual_seed(0)
     BertModel(config).save_pretrained(folder)

@@ -1,6 +1,7 @@
 """What the transformers configuration does not say in one way for all families. Pure torch."""
 
 import time
+from pathlib import Path
 from typing import Dict, List, Optional
 
 import torch
@@ -72,6 +73,33 @@ def good_batch(model: nn.Module, device: torch.device) -> int:
         return 16384
     widest = max((max(p.shape) for name, p in model.named_parameters() if layer_of(name) is not None), default=1)
     return min(max(CACHED_FLOATS // widest, 128), 8192)
+
+
+LARGE = 256_000_000  # bytes from which the memory is looked at before they are taken
+
+
+def check_memory(tokens: int, width: int) -> None:
+    """RAISES (UserError): the vectors of so many tokens, with what the heads make of them, do not fit the memory that is free."""
+    needed = 2 * 4 * tokens * width
+    free = free_memory() if needed > LARGE else None
+    if free is not None and needed > free:
+        raise UserError(
+            f"{tokens:,} tokens at once need about {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: split the "
+            f"document, for example at its chapters, or process it where there is more memory"
+        )
+
+
+def free_memory() -> Optional[int]:
+    """Bytes that this process may still take, by the system and by its control group; None where neither says."""
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    most, now = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if most.exists() and now.exists() and most.read_text().strip() != "max":
+        found.append(int(most.read_text()) - int(now.read_text()))
+    return min(found, default=None)
 
 
 def pick_device(name: str) -> torch.device:

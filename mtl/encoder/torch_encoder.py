@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.encoder.limits import good_batch, layer_of, pick_device, real_length
+from mtl.encoder.limits import check_memory, good_batch, layer_of, pick_device, real_length
 from mtl.encoder.precision import PRECISIONS, Serving, autocast, usable
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
@@ -178,12 +178,13 @@ class Encoder(nn.Module):
         """One item a document; with `prompts`, one of the same number, each is encoded as `[CLS] prompt [SEP] window [SEP]`.
 
         train: with dropout and with gradients; else neither, whatever mode torch is in.
-        RAISES (UserError): a prompt that leaves no room in the window.
+        RAISES (UserError): a prompt that leaves no room in the window; more tokens than the memory has room for.
         """
+        lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
+        check_memory(int(lengths.sum()), self.width)
         with stage("align"):
             windows, aligned = self._windows(docs, prompts)
         self.passes += len(docs)
-        lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
         if not train:
             with stage("encode"), torch.inference_mode(), autocast(self.serving.precision, self.device):
                 vectors, summaries = self._read(self.serving.model(self.model), windows, lengths)

@@ -119,7 +119,8 @@ class Pieces:
 def align(docs: Sequence[Tokens], encodings: Sequence) -> Pieces:
     """Align tokens with the wordpieces of a tokenizer's encodings by character offsets, for all texts at once."""
     ids = [encoding.ids for encoding in encodings]
-    offsets = np.array(list(chain.from_iterable(encoding.offsets for encoding in encodings)), dtype=np.int64).reshape(-1, 2)
+    pairs = chain.from_iterable(encoding.offsets for encoding in encodings)
+    offsets = np.fromiter(chain.from_iterable(pairs), dtype=np.int64).reshape(-1, 2)
     shift = np.cumsum([0, *(len(doc.text) + 1 for doc in docs)])[:-1]
     of_piece = np.repeat(shift, [len(i) for i in ids])
     of_token = np.repeat(shift, [len(doc.starts) for doc in docs])

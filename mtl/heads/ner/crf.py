@@ -1,12 +1,12 @@
 """A linear-chain CRF over BIO tags. NumPy for the recursions, torch for the gradients; no spaCy.
 
-Forward and backward are scaled (Rabiner 1989), in double precision, on sequences packed by time: at each step only those
-that are that long take part. The gradient is closed-form (marginals under the model minus marginals under the gold
-constraint), so autograd records nothing.
+Forward and backward are scaled (Rabiner 1989), in double precision, on sequences laid out by time: at each step only those
+that are that long take part, and long ones are cut into pieces that run side by side. The gradient is closed-form (marginals
+under the model minus marginals under the gold constraint), so autograd records nothing.
 """
 
 from dataclasses import dataclass
-from typing import List, Sequence, Tuple
+from typing import Callable, List, Sequence, Tuple, TypeVar
 
 import numpy as np
 import torch
@@ -32,42 +32,115 @@ def bio_constraints(labels: int) -> Tuple[Array, Array]:
     return follow, start
 
 
-@dataclass(frozen=True)
-class Packing:
-    """Where the steps of several sequences stand when laid out by time, longest sequence first.
+CHUNK, RUN_UP = 128, 64  # steps
 
-    rows: (steps,), for each packed place, its place in the flat layout (sequence after sequence).
-    offsets: (longest + 1,), where each time step starts in the packed layout. order: (sequences,), longest first.
+
+@dataclass(frozen=True)
+class Pieces:
+    """Stretches of sequences that run side by side, so that one long sequence does not take more time steps than many short ones.
+
+    A recursion begins a piece some steps early, and has forgotten what it began with when it reaches the piece's own steps. Where
+    two pieces meet this is checked; a sequence whose pieces do not agree is run again as one (`_side_by_side`), so results are
+    those of the whole sequence up to rounding.
+
+    first, last: (pieces,), where a piece's own steps begin and end. low, high: (pieces,), the same of its sequence; all counted
+    over all sequences. sequence: (pieces,).
+    """
+
+    first: Array
+    last: Array
+    low: Array
+    high: Array
+    sequence: Array
+
+    @classmethod
+    def of(cls, lengths: Array, whole: Array) -> "Pieces":
+        """whole: (sequences,) bool, those that are not to be cut."""
+        high = np.cumsum(lengths)
+        count = np.where(whole | (lengths <= CHUNK + RUN_UP), 1, -(-lengths // CHUNK))
+        sequence = np.repeat(np.arange(len(lengths)), count)
+        number = np.arange(len(sequence)) - np.repeat(np.cumsum(count) - count, count)
+        low, high = (high - lengths)[sequence], high[sequence]
+        first = low + number * CHUNK
+        return cls(first, np.where(number + 1 < count[sequence], first + CHUNK, high), low, high, sequence)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The steps of all pieces laid out by time, the longest piece first, for a recursion from front to back or the other way.
+
+    rows: (places,), each place's step. piece: (places,), and its piece. offsets: (longest + 1,), where each time begins.
+    own: (places,) bool, whether the step is the piece's own. edge: (edges,), the places next to a piece's own steps, which its
+    neighbour owns. opens: (pieces,) bool, longest first, whether the run begins where the sequence does.
     """
 
     rows: Array
+    piece: Array
     offsets: Array
-    order: Array
+    own: Array
+    edge: Array
+    opens: Array
 
     @classmethod
-    def of(cls, lengths: Array) -> "Packing":
-        order = np.argsort(-lengths, kind="stable")
-        sorted_lengths = lengths[order]
-        longest = int(lengths.max()) if len(lengths) else 0
-        alive = np.searchsorted(-sorted_lengths, -np.arange(1, longest + 1), side="right")  # sequences of at least t + 1 steps
-        offsets = np.r_[0, np.cumsum(alive)]
-        starts = (np.cumsum(lengths) - lengths)[order]
-        time = np.repeat(np.arange(longest), alive)
-        rank = np.arange(offsets[-1]) - np.repeat(offsets[:-1], alive)
-        return cls(starts[rank] + time, offsets, order)
+    def forward(cls, pieces: Pieces) -> "Run":
+        begin = np.maximum(pieces.first - RUN_UP, pieces.low)
+        order, rank, time, offsets = _by_time(pieces.last - begin)
+        rows, first = begin[order][rank] + time, pieces.first[order][rank]
+        edge = np.flatnonzero(rows == first - 1)
+        return cls(rows, order[rank], offsets, rows >= first, edge, (begin == pieces.low)[order])
 
-    @property
-    def previous(self) -> Array:
-        """For each packed place after the first time step, the packed place of the step before it."""
-        alive = np.diff(self.offsets)
-        return np.arange(self.offsets[1], self.offsets[-1]) - np.repeat(alive[:-1], alive[1:]) if len(alive) else alive
+    @classmethod
+    def backward(cls, pieces: Pieces) -> "Run":
+        end = np.minimum(pieces.last + RUN_UP, pieces.high)
+        order, rank, time, offsets = _by_time(end - pieces.first)
+        rows, last = end[order][rank] - 1 - time, pieces.last[order][rank]
+        edge = np.flatnonzero(rows == last)
+        return cls(rows, order[rank], offsets, rows < last, edge, (end == pieces.high)[order])
+
+    def flat(self, values: Array) -> Array:
+        """(places, ...) in this layout to (steps, ...) in the order of the steps."""
+        found = np.empty((int(self.own.sum()), *values.shape[1:]), values.dtype)
+        found[self.rows[self.own]] = values[self.own]
+        return found
+
+    def torn(self, values: Array, flat: Array, pieces: Pieces, tolerance: float) -> Array:
+        """The sequences of pieces that find, next to their own steps, another value than the owner of that step."""
+        if not len(self.edge):
+            return self.edge
+        mine, theirs = values[self.edge], flat[self.rows[self.edge]]
+        with np.errstate(invalid="ignore"):
+            agree = (mine == theirs) | (np.abs(mine - theirs) <= tolerance)
+        return pieces.sequence[self.piece[self.edge[~agree.reshape(len(agree), -1).all(1)]]]
+
+
+def _by_time(lengths: Array) -> Tuple[Array, Array, Array, Array]:
+    """Longest first: the order (pieces,); each place's rank in the order, and its time; where each time begins (longest + 1,)."""
+    order = np.argsort(-lengths, kind="stable")
+    longest = int(lengths.max()) if len(lengths) else 0
+    alive = np.searchsorted(-lengths[order], -np.arange(1, longest + 1), side="right")  # pieces of at least t + 1 steps
+    offsets = np.r_[0, np.cumsum(alive)]
+    time = np.repeat(np.arange(longest), alive)
+    return order, np.arange(offsets[-1]) - np.repeat(offsets[:-1], alive), time, offsets
+
+
+Result = TypeVar("Result")
+
+
+def _side_by_side(lengths: Array, run: Callable[[Pieces], Tuple[Result, Array]]) -> Result:
+    """run: pieces to a result and the sequences whose pieces do not agree, which are then run whole."""
+    whole = np.zeros(len(lengths), dtype=bool)
+    while True:
+        result, torn = run(Pieces.of(lengths, whole))
+        if not len(torn):
+            return result
+        whole[torn] = True
 
 
 @dataclass
 class Marginals:
-    """What forward and backward give, in the packed layout."""
+    """What forward and backward give, sequence after sequence."""
 
-    log_z: Array  # (sequences,), in the order of the packing
+    log_z: Array  # (sequences,)
     unary: Array  # (steps, tags), P(tag at step)
     pair: Array  # (tags, tags), expected transitions, summed
     alpha: Array  # (steps, tags), scaled
@@ -75,33 +148,58 @@ class Marginals:
     potential: Array  # (steps, tags), exp(emission - its maximum) / scale: alpha[t] = alpha[t-1] @ A * potential[t]
 
 
-def forward_backward(emissions: Array, transitions: Array, start: Array, packing: Packing) -> Marginals:
-    """emissions: (steps, tags), packed; transitions: (tags, tags) from row to column; start: (tags,). -inf forbids."""
-    offsets = packing.offsets
-    steps, tags = emissions.shape
+def forward_backward(emissions: Array, transitions: Array, start: Array, lengths: Array) -> Marginals:
+    """emissions: (steps, tags); transitions: (tags, tags) from row to column; start: (tags,). -inf forbids. lengths: above 0."""
     top = emissions.max(1, keepdims=True)
-    potential = np.exp(emissions - top)
-    matrix = np.exp(transitions)
-    alpha, scale = np.empty((steps, tags)), np.empty((steps, 1))
-    before = np.exp(start)
-    for t in range(len(offsets) - 1):
-        low, high = offsets[t], offsets[t + 1]
-        reach = (before if t == 0 else before[: high - low] @ matrix) * potential[low:high]
+    raw, matrix, begin = np.exp(emissions - top), np.exp(transitions), np.exp(start)
+
+    def both(pieces: Pieces) -> Tuple[Tuple[Array, Array, Array], Array]:
+        alpha, scale, torn = _alphas(raw, matrix, begin, pieces)
+        beta, also = _betas(raw / scale, matrix, alpha, pieces)
+        return (alpha, scale, beta), np.r_[torn, also]
+
+    alpha, scale, beta = _side_by_side(lengths, both)
+    potential = raw / scale
+    firsts = np.cumsum(lengths) - lengths
+    follows = np.ones(len(emissions), dtype=bool)
+    follows[firsts] = False
+    later = np.flatnonzero(follows)
+    pair = matrix * (alpha[later - 1].T @ (potential * beta)[later])
+    logs = (np.log(scale) + top)[:, 0]
+    log_z = np.add.reduceat(logs, firsts) if len(firsts) else np.zeros(0)
+    return Marginals(log_z, alpha * beta, pair, alpha, beta, potential)
+
+
+def _alphas(raw: Array, matrix: Array, begin: Array, pieces: Pieces) -> Tuple[Array, Array, Array]:
+    """Scaled forward scores (steps, tags), their scales (steps, 1), and the sequences whose pieces do not agree."""
+    run = Run.forward(pieces)
+    packed = raw[run.rows]
+    alpha, scale = np.empty_like(packed), np.empty((len(packed), 1))
+    before = np.where(run.opens[:, None], begin, 1.0)
+    for t in range(len(run.offsets) - 1):
+        low, high = run.offsets[t], run.offsets[t + 1]
+        reach = (before if t == 0 else before[: high - low] @ matrix) * packed[low:high]
         scale[low:high] = reach.sum(1, keepdims=True)
         before = alpha[low:high] = reach / scale[low:high]
-    potential /= scale
-    beta = np.ones((steps, tags))
-    back = matrix.T.copy()
-    for t in range(len(offsets) - 2, 0, -1):
-        low, high = offsets[t], offsets[t + 1]
-        earlier = offsets[t - 1]
-        beta[earlier : earlier + high - low] = (potential[low:high] * beta[low:high]) @ back
-    first = offsets[1] if len(offsets) > 1 else 0
-    pair = matrix * (alpha[packing.previous].T @ (potential * beta)[first:])
-    logs = (np.log(scale) + top)[:, 0]
-    time_rank = np.arange(steps) - np.repeat(offsets[:-1], np.diff(offsets))
-    log_z = np.bincount(time_rank, weights=logs, minlength=first)
-    return Marginals(log_z, alpha * beta, pair, alpha, beta, potential)
+    flat = run.flat(alpha)
+    return flat, run.flat(scale), run.torn(alpha, flat, pieces, 1e-7)
+
+
+def _betas(potential: Array, matrix: Array, alpha: Array, pieces: Pieces) -> Tuple[Array, Array]:
+    """Scaled backward scores (steps, tags), and the sequences whose pieces do not agree.
+
+    A piece may begin with ones anywhere: alpha @ beta is 1 there, since alpha sums to 1, and stays so.
+    """
+    run = Run.backward(pieces)
+    packed, back = potential[run.rows], matrix.T.copy()
+    beta = np.ones_like(packed)
+    for t in range(1, len(run.offsets) - 1):
+        low, high, earlier = run.offsets[t], run.offsets[t + 1], run.offsets[t - 1]
+        after = slice(earlier, earlier + high - low)
+        beta[low:high] = (packed[after] * beta[after]) @ back
+    flat = run.flat(beta)
+    weight = alpha[run.rows]
+    return flat, run.torn(beta * weight, flat * alpha, pieces, 1e-7)
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):
@@ -109,15 +207,12 @@ class _NegativeLogLikelihood(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, emissions: Tensor, transitions: Tensor, start: Tensor, allowed: Array, lengths: Array) -> Tensor:
-        packing = Packing.of(lengths)
-        scores = emissions.detach().cpu().double().numpy()[packing.rows]
+        scores = emissions.detach().cpu().double().numpy()
         matrix, begin = transitions.detach().cpu().double().numpy(), start.detach().cpu().double().numpy()
-        free = forward_backward(scores, matrix, begin, packing)
-        bound = forward_backward(np.where(allowed[packing.rows], scores, -np.inf), matrix, begin, packing)
-        d_emissions = np.empty_like(scores)
-        d_emissions[packing.rows] = free.unary - bound.unary
-        first = len(free.log_z)
-        grads = (d_emissions, free.pair - bound.pair, (free.unary - bound.unary)[:first].sum(0))
+        free = forward_backward(scores, matrix, begin, lengths)
+        bound = forward_backward(np.where(allowed, scores, -np.inf), matrix, begin, lengths)
+        firsts = np.cumsum(lengths) - lengths
+        grads = (free.unary - bound.unary, free.pair - bound.pair, (free.unary - bound.unary)[firsts].sum(0))
         ctx.grads = [torch.from_numpy(g).to(t.device, t.dtype) for g, t in zip(grads, (emissions, transitions, start))]
         return emissions.new_tensor((free.log_z - bound.log_z).sum())
 
@@ -137,35 +232,50 @@ def crf_loss(emissions: Tensor, transitions: Tensor, start: Tensor, allowed: Arr
 
 
 def viterbi(emissions: Array, transitions: Array, start: Array, lengths: Array) -> Array:
-    """The best tag sequence of each sequence: (steps,), in the layout of `emissions` (sequence after sequence).
+    """The best tag sequence of each sequence: (steps,), sequence after sequence. lengths: (sequences,), above 0.
 
     Backpointers are found on the way back, for the best path alone. Scores are kept relative to those of tag 0, so that
     single precision does for a sequence of any length.
     """
-    packing = Packing.of(lengths)
-    offsets = packing.offsets
-    longest = len(offsets) - 1
-    scores = np.ascontiguousarray(emissions[packing.rows].T)
-    best = scores.copy()  # (tags, steps): of all paths that end there
-    for t in range(longest):
-        low, high = offsets[t], offsets[t + 1]
+
+    def run(pieces: Pieces) -> Tuple[Array, Array]:
+        best, torn = _best_scores(emissions, transitions, start, pieces)
+        return (best[0], torn) if len(torn) else _trace(best, transitions, pieces)
+
+    return _side_by_side(lengths, run)
+
+
+def _best_scores(emissions: Array, transitions: Array, start: Array, pieces: Pieces) -> Tuple[Array, Array]:
+    """(tags, steps): the score of the best path that ends there, less that of tag 0; the sequences whose pieces do not agree."""
+    run = Run.forward(pieces)
+    best = np.ascontiguousarray(emissions[run.rows].T)
+    opening = np.where(run.opens, start[:, None], np.zeros_like(start[:, None]))
+    for t in range(len(run.offsets) - 1):
+        low, high = run.offsets[t], run.offsets[t + 1]
         if t == 0:
-            best[:, low:high] += start[:, None]
+            best[:, low:high] += opening
         else:
-            earlier = best[:, None, offsets[t - 1] : offsets[t - 1] + high - low]
+            earlier = best[:, None, run.offsets[t - 1] : run.offsets[t - 1] + high - low]
             best[:, low:high] += (earlier + transitions[:, :, None]).max(0)
         best[:, low:high] -= best[0, low:high]
-    tags = np.empty(len(packing.rows), dtype=np.int16)
-    after = np.zeros(0, dtype=np.int64)  # the tags of the step after, in those sequences that have one
-    for t in range(longest - 1, -1, -1):
-        low, high = offsets[t], offsets[t + 1]
-        reach = best[:, low:high].copy()
-        reach[:, : len(after)] += transitions[:, after]
-        after = reach.argmax(0)
-        tags[low:high] = after
-    flat = np.empty_like(tags)
-    flat[packing.rows] = tags
-    return flat
+    flat = run.flat(best.T)
+    return np.ascontiguousarray(flat.T), run.torn(best.T, flat, pieces, float(np.finfo(best.dtype).eps) ** 0.5 / 4)
+
+
+def _trace(best: Array, transitions: Array, pieces: Pieces) -> Tuple[Array, Array]:
+    """The best tags from back to front: (steps,), and the sequences whose pieces do not agree."""
+    run = Run.backward(pieces)
+    packed = best[:, run.rows]
+    tags = np.empty(len(run.rows), dtype=np.int64)
+    for t in range(len(run.offsets) - 1):
+        low, high = run.offsets[t], run.offsets[t + 1]
+        reach = packed[:, low:high]
+        if t:
+            earlier = run.offsets[t - 1]
+            reach = reach + transitions[:, tags[earlier : earlier + high - low]]
+        tags[low:high] = reach.argmax(0)
+    flat = run.flat(tags)
+    return flat, run.torn(tags, flat, pieces, 0)
 
 
 def spans_of(tags: Array, lengths: Array) -> Tuple[Array, Array, Array]:
@@ -184,23 +294,20 @@ def span_probabilities(
     starts, ends, labels = spans
     if not len(starts):
         return np.zeros(0)
-    packing = Packing.of(lengths)
-    found = forward_backward(emissions[packing.rows], transitions, start, packing)
-    place = np.empty(len(emissions), dtype=np.int64)
-    place[packing.rows] = np.arange(len(emissions))
+    found = forward_backward(emissions, transitions, start, lengths)
     matrix = np.exp(transitions)
     begin, inside = 1 + 2 * labels, 2 + 2 * labels
-    probability = found.alpha[place[starts], begin]
+    probability = found.alpha[starts, begin]
     previous = begin
     longest = int((ends - starts).max())
     for k in range(1, longest):  # one more step of all entities that are that long
         on = starts + k < ends
-        at = place[np.where(on, starts + k, starts)]
+        at = np.where(on, starts + k, starts)
         step = matrix[previous, inside] * found.potential[at, inside]
         probability = np.where(on, probability * step, probability)
         previous = np.where(on, inside, previous)
     is_last = np.isin(ends, np.cumsum(lengths))
-    after = place[np.where(is_last, starts, ends)]
+    after = np.where(is_last, starts, ends)
     onward = matrix[previous] * found.potential[after] * found.beta[after]
     onward[np.arange(len(labels)), inside] = 0.0
     return np.clip(np.where(is_last, probability, probability * onward.sum(1)), 0.0, 1.0)
