@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Callable, Tuple
 
+from safetensors import SafetensorError
 from thinc.api import Model
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -10,9 +11,10 @@ from mtl.encoder.limits import set_attention_dropout
 from mtl.encoder.sources import load_config, load_pretrained, load_tokenizer
 from mtl.encoder.torch_encoder import Encoder, EncoderSettings
 from mtl.errors import UserError, check_range
-from mtl.files import replacing
+from mtl.files import read_json, replacing
 from mtl.torch_model import torch_model
 
+AGAIN = "copy or install the pipeline again"
 Loader = Callable[[], Tuple[PreTrainedModel, PreTrainedTokenizerFast]]
 
 
@@ -71,12 +73,16 @@ def load_encoder(folder: Path) -> Tuple[PreTrainedModel, PreTrainedTokenizerFast
     """Read what `save_encoder` wrote; never asks the network. RAISES (UserError): a file is missing or broken."""
     for file in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (folder / file).exists():
-            raise UserError(f"{folder / file}: missing; the pipeline is incomplete: copy or install it again")
+            raise UserError(f"{folder / file}: missing; {AGAIN}")
+    read_json(folder / "config.json")
     try:
         model, info = load_pretrained(AutoModel, str(folder), local_files_only=True)
-    except Exception as error:
-        raise UserError(f"{folder}: the encoder cannot be read ({type(error).__name__}: {error})") from error
+    except (SafetensorError, RuntimeError, UserError) as error:  # RuntimeError: sizes that are not those of config.json
+        raise UserError(f"{folder / 'model.safetensors'}: the weights cannot be read ({error}); {AGAIN}") from error
     lost = [key for key in info["missing_keys"] if "pooler" not in key]
     if lost:
         raise UserError(f"{folder / 'model.safetensors'}: {len(lost)} weights are missing, {lost[0]} among them")
-    return model, load_tokenizer(str(folder))
+    try:
+        return model, load_tokenizer(str(folder))
+    except UserError as error:
+        raise UserError(f"{folder / 'tokenizer.json'}: {error}; {AGAIN}") from error

@@ -54,7 +54,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """The fast tokenizer of an encoder, which alone gives character offsets. RAISES (UserError): there is none."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(name))
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if not isinstance(error, (OSError, ValueError)) and type(error) is not Exception:  # the last is tokenizers' own
+            raise
         raise UserError(f"encoder {name!r}: the tokenizer cannot be loaded: {_first_line(error)}") from error
     if not tokenizer.is_fast:
         raise UserError(f"encoder {name!r}: it has no fast tokenizer, which is needed for character offsets")
