@@ -5,7 +5,7 @@ from typing import Callable, Tuple
 
 from safetensors import SafetensorError
 from thinc.api import Model
-from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from mtl.encoder.limits import set_attention_dropout
 from mtl.encoder.sources import load_config, load_pretrained, load_tokenizer
@@ -76,7 +76,10 @@ def load_encoder(folder: Path) -> Tuple[PreTrainedModel, PreTrainedTokenizerFast
             raise UserError(f"{folder / file}: missing; {AGAIN}")
     read_json(folder / "config.json")
     try:
-        model, info = load_pretrained(AutoModel, str(folder), local_files_only=True)
+        config = load_config(str(folder))
+        known = MODEL_MAPPING.get(type(config), AutoModel)  # AutoModel itself looks through, and so imports, every architecture
+        model_class = known[0] if isinstance(known, tuple) else known
+        model, info = load_pretrained(model_class, str(folder), config=config, local_files_only=True)
     except (SafetensorError, RuntimeError, UserError) as error:  # RuntimeError: sizes that are not those of config.json
         raise UserError(f"{folder / 'model.safetensors'}: the weights cannot be read ({error}); {AGAIN}") from error
     lost = [key for key in info["missing_keys"] if "pooler" not in key]
