@@ -66,8 +66,8 @@ CACHED_FLOATS = 1 << 20  # of a layer's widest activation
 def good_batch(model: nn.Module, device: torch.device) -> int:
     """How many padded wordpieces to run at once: on a CPU, as many as keep a layer's widest activation near the cache.
 
-    MiniLM on two cores does 1.29 times the words/s with 512 wordpieces a batch that it does with 4,096, and 0.74 times with
-    8,192 (benchmarks/serving/batches.py). A GPU wants many.
+    MiniLM on two cores does 1.12 and 1.15 times the words/s with 512 and 1,024 wordpieces a batch that it does with 4,096, and
+    0.68 times with 8,192 (benchmarks/serving/results/batches.json). A GPU wants many.
     """
     if device.type != "cpu":
         return 16384
