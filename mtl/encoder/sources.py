@@ -55,9 +55,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(name))
     except Exception as error:
-        if not isinstance(error, (OSError, ValueError)) and type(error) is not Exception:  # the last is tokenizers' own
+        # transformers, on any error, first imports protobuf, to know one kind of it: without protobuf that is what is raised
+        reason = error.__context__ if isinstance(error, ImportError) and error.__context__ else error
+        if not isinstance(reason, (OSError, ValueError)) and type(reason) is not Exception:  # the last is tokenizers' own
             raise
-        raise UserError(f"encoder {name!r}: the tokenizer cannot be loaded: {_first_line(error)}") from error
+        raise UserError(f"encoder {name!r}: the tokenizer cannot be loaded: {_first_line(reason)}") from error
     if not tokenizer.is_fast:
         raise UserError(f"encoder {name!r}: it has no fast tokenizer, which is needed for character offsets")
     # Saved settings such as "pad to 128" would otherwise act on every call; and never set again, threads can share it.
@@ -96,7 +98,7 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0]
 
 
