@@ -7,16 +7,22 @@ import pytest
 import spacy
 import torch
 from conftest import FAMILIES, TEXTS, make_nlp, overfit, sample_examples
+from torch.nn.functional import scaled_dot_product_attention
 
 from mtl.encoder import precision
-from mtl.encoder.precision import Int8Linear, Serving, with_linears
+from mtl.encoder.attention import BlockedAttention, blocked_attention
+from mtl.encoder.precision import Int8Linear, Serving, half, int8
 from mtl.encoder.windows import Tokens
 from mtl.errors import UserError
+
+LACKS_INT8 = precision.lacks("int8", torch.device("cpu"))
+with_int8 = pytest.mark.skipif(bool(LACKS_INT8), reason=LACKS_INT8)
+LOW = ["bf16", pytest.param("int8", marks=with_int8)]
 
 
 @pytest.fixture
 def any_processor(monkeypatch):
-    """The arithmetic is the same where a processor emulates it, only slower."""
+    """bf16 is the same where a processor emulates it, only slower."""
     monkeypatch.setattr(precision, "lacks", lambda *_: "")
 
 
@@ -25,7 +31,7 @@ def whole(text):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", ["bf16", "int8"])
+@pytest.mark.parametrize("name", LOW)
 def test_every_family_predicts_and_is_near_fp32(tiny, family, name, any_processor):
     vectors = {}
     for own in ("fp32", name):
@@ -33,21 +39,61 @@ def test_every_family_predicts_and_is_near_fp32(tiny, family, name, any_processo
         vectors[own] = encoder.encode([whole(text) for text in TEXTS]).vectors
     assert vectors[name].dtype == torch.float32
     assert torch.cosine_similarity(vectors["fp32"], vectors[name], dim=1).min() > 0.97
-    has_linears = family != "gpt2"  # its layers are of another class, and stay as they are in int8
-    assert torch.equal(vectors["fp32"], vectors[name]) == (name == "int8" and not has_linears)
+    assert not torch.equal(vectors["fp32"], vectors[name])
 
 
+@with_int8
+@pytest.mark.parametrize("bf16", [True, False])
+def test_an_int8_vector_does_not_depend_on_the_batch(tiny, monkeypatch, bf16):
+    """To what bf16 or fp32 sums make of it, that is: not by a scale shared with the neighbours."""
+    monkeypatch.setattr(precision, "lacks", lambda name, _: "" if bf16 or name != "bf16" else "lacks it")
+    encoder = make_nlp(tiny(), heads=("textcat",), model={"precision": "int8"}).get_pipe("transformer").encoder
+    assert next(encoder.serving.model(encoder.model).parameters()).dtype == (torch.bfloat16 if bf16 else torch.float32)
+    loud = whole("! " * 100)
+    alone = encoder.encode([whole(TEXTS[0])]).vectors
+    together = encoder.encode([whole(TEXTS[0]), loud, whole(TEXTS[1])]).vectors[:1]
+    assert torch.allclose(alone, together, atol=0.05 if bf16 else 1e-4)
+
+
+@with_int8
 def test_int8_linear_is_exact_on_what_int8_holds():
     """Weights and inputs that are whole multiples of their scales lose nothing."""
     linear = torch.nn.Linear(4, 2)
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[127.0, -3, 0, 50], [1.27, -0.5, 0.01, 0]]))
         linear.bias.copy_(torch.tensor([0.5, -7]))
-    inputs = torch.tensor([[255.0, 0, 3, 100]])  # 0 to 255: scale 1
-    assert torch.allclose(Int8Linear(linear)(inputs), linear(inputs), rtol=1e-5)
+    inputs = torch.tensor([[[127.0, 0, -3, 100]], [[0, -12.7, 0.1, 5]], [[0, 0, 0, 0]]])  # scales 1, 0.1 and none
+    assert torch.allclose(Int8Linear(linear, torch.float32)(inputs), linear(inputs), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["bf16", "int8"])
+@pytest.mark.parametrize("shape", [(3, 4, 7, 7), (2, 4, 300, 300), (2, 2, 800, 800), (1, 2, 5, 9)])
+@pytest.mark.parametrize("mask", [None, (1, 1, 1), (1, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 0)])
+def test_blocked_attention_is_attention(shape, mask):
+    """The mask's sizes: 1 where it is broadcast over the batch, the heads, the length."""
+    batch, heads, length, source = shape
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(batch, n, heads, 8, generator=generator).transpose(1, 2) for n in (length, source, source))
+    if mask is not None:
+        sizes = [1 if broadcast else size for broadcast, size in zip(mask, shape)]
+        mask = torch.where(torch.rand(*sizes, source, generator=generator) < 0.8, 0.0, torch.finfo(torch.bfloat16).min)
+    expected = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    assert torch.allclose(blocked_attention(query, key, value, mask), expected, atol=1e-5)
+    low = [None if tensor is None else tensor.bfloat16() for tensor in (query, key, value, mask)]
+    with BlockedAttention():
+        ours = scaled_dot_product_attention(*low[:3], attn_mask=low[3])
+    assert torch.equal(ours, blocked_attention(*low))
+    assert torch.allclose(ours.float(), expected, atol=0.03)
+
+
+def test_attention_that_is_not_taken_over_is_torchs_own():
+    tensors = [torch.randn(2, 2, 5, 8).bfloat16() for _ in range(3)]
+    for case in ({"is_causal": True}, {"attn_mask": torch.ones(5, 5, dtype=torch.bool)}, {"dropout_p": 1.0}):
+        expected = scaled_dot_product_attention(*tensors, **case)
+        with BlockedAttention():
+            assert torch.equal(scaled_dot_product_attention(*tensors, **case), expected)
+
+
+@pytest.mark.parametrize("name", LOW)
 def test_the_weights_that_serve_follow_training(tiny, tmp_path, name, any_processor):
     """A prediction between two updates, then another update: what is saved and loaded predicts the same, bit for bit."""
     nlp = make_nlp(tiny(), model={"precision": name})
@@ -72,7 +118,7 @@ def test_one_pipeline_in_another_precision_by_config(tiny, tmp_path, any_process
     overfit(nlp)
     nlp.to_disk(tmp_path)
     examples = sample_examples(nlp)
-    for name in ("bf16", "int8"):
+    for name in ("bf16",) if LACKS_INT8 else ("bf16", "int8"):
         other = spacy.load(tmp_path, config={"components.transformer.model.precision": name})
         assert other.get_pipe("transformer").encoder.serving.precision == name
         for example in examples:
@@ -95,10 +141,21 @@ def test_a_precision_that_the_processor_lacks(tiny, monkeypatch):
         make_nlp(tiny(), model={"precision": "fp8"})
 
 
-def test_all_but_the_linear_layers_is_shared():
+def test_what_is_saved_stays_fp32():
+    model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
+    served = half(model, torch.float16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in served.parameters()} == {torch.float16}
+    assert served[2].running_mean is model[2].running_mean
+
+
+@with_int8
+def test_int8_without_bf16_shares_all_but_the_linear_layers(monkeypatch):
+    monkeypatch.setattr(precision, "lacks", lambda *_: "lacks it")
     model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
-    served = with_linears(model, Int8Linear)
-    assert served[0].weight is model[0].weight and served[2].weight is model[2].weight
+    served = int8(model)
+    assert torch.equal(served[0].weight, model[0].weight) and served[0].weight.data_ptr() == model[0].weight.data_ptr()
+    assert served[2].weight.data_ptr() == model[2].weight.data_ptr()
     assert isinstance(served[1], Int8Linear) and isinstance(model[1], torch.nn.Linear)
 
 

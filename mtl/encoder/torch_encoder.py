@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mtl.encoder.limits import check_memory, good_batch, layer_of, pick_device, real_length
-from mtl.encoder.precision import PRECISIONS, Serving, autocast, usable
+from mtl.encoder.precision import PRECISIONS, Serving, predicting_in, training_in, usable
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
 from mtl.stages import stage
@@ -187,12 +187,12 @@ class Encoder(nn.Module):
             windows, aligned = self._windows(docs, prompts)
         self.passes += len(docs)
         if not train:
-            with stage("encode"), torch.inference_mode(), autocast(self.serving.precision, self.device):
+            with stage("encode"), predicting_in(self.serving.precision, self.device):
                 vectors, summaries = self._read(self.serving.model(self.model), windows, lengths)
             return TokenVectors(vectors, summaries, lengths, aligned)
         self.train()
         try:
-            with autocast(self._trains_in, self.device):
+            with training_in(self._trains_in, self.device):
                 vectors, summaries = self._read(self.model, windows, lengths)
         finally:
             self.eval()
