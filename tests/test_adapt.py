@@ -1,8 +1,16 @@
 """Continued pretraining: packing, masking, the loss, the loop, its folder."""
 
+import gzip
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import spacy
 import torch
@@ -11,10 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from mtl.adapt.loop import Adaptation, AdaptSettings, adapt
+from mtl.adapt.batches import Batches, fixed_batches
+from mtl.adapt.blocks import BlockSettings, load_corpus
+from mtl.adapt.checkpoint import Progress
+from mtl.adapt.loop import Adaptation, AdaptSettings, Phase, adapt
 from mtl.adapt.masking import MaskedBatch, MaskSettings, mask_words
 from mtl.adapt.mlm import head_parameters, load_mlm, masked_loss
-from mtl.adapt.text import pack_blocks, read_documents, split_documents
+from mtl.adapt.text import read_documents
 from mtl.data.docs import write_docs
 from mtl.encoder.sources import load_tokenizer
 from mtl.errors import UserError
@@ -31,18 +42,28 @@ SMALL = {"length": 32, "batch_blocks": 4, "device": "cpu", "precision": "fp32", 
 
 
 def test_documents_of_every_kind(tmp_path):
-    (tmp_path / "a.txt").write_text("one\ntwo\n\n\nthree\n")
-    (tmp_path / "b.jsonl").write_text('{"text": "four"}\n\n{"text": "five", "label": 1}\n')
+    (tmp_path / "a.txt").write_bytes(b"one\ntwo\n\n\nthree\r\n \r\nfour\rfive")
+    (tmp_path / "b.jsonl").write_text('{"text": "six"}\n\n{"text": "seven", "label": 1}\n{"text": " "}\n')
     nlp = spacy.blank("en")
-    write_docs([nlp.make_doc("six")], tmp_path / "c.spacy")
-    assert read_documents([str(tmp_path)]) == ["one\ntwo", "three", "four", "five", "six"]
+    write_docs([nlp.make_doc("eight")], tmp_path / "c.spacy")
+    with gzip.open(tmp_path / "d.txt.gz", "wt", encoding="utf-8-sig") as file:
+        file.write("nine")
+    (tmp_path / "e.jsonl.gz").write_bytes(gzip.compress(b'{"text": "ten"}'))
+    pq.write_table(pa.table({"id": [1, 2], "text": ["eleven", None]}), tmp_path / "f.parquet")
+    (tmp_path / "notes.pdf").write_text("no")
+    expected = ["one\ntwo", "three", "four\nfive", "six", "seven", "eight", "nine", "ten", "eleven"]
+    assert read_documents([str(tmp_path)]) == expected
+    assert read_documents([str(tmp_path / "[ab].*"), str(tmp_path / "a.txt")]) == expected[:5]  # a file named twice is read once
 
 
 @pytest.mark.parametrize(
     "name, data, words",
     [
-        ("x.pdf", b"a", [".txt, .jsonl, .spacy", "'.pdf'"]),
-        ("x.txt", b" \n", ["empty"]),
+        ("x.pdf", b"a", [".txt, .txt.gz, .jsonl", "'.pdf'"]),
+        ("x.txt", b" \n", ["no text found"]),
+        ("x.txt.gz", b"not gzip", ["x.txt.gz", "broken"]),
+        ("x.txt.gz", gzip.compress(b"a whole document\n" * 1000)[:40], ["x.txt.gz", "broken"]),
+        ("x.parquet", b"not parquet", ["x.parquet", "broken"]),
         ("x.txt", b"ok\n\xff", ["line 2", "UTF-8"]),
         ("x.jsonl", b'{"txt": "a"}\n', ["line 1", '"text" is missing']),
     ],
@@ -54,37 +75,95 @@ def test_text_that_cannot_be_read(tmp_path, name, data, words):
     assert all(word in str(error.value) for word in words)
 
 
-def test_held_out_documents_are_apart():
-    documents = [str(i) for i in range(40)]
-    train, held = split_documents(documents, 0.1, 0)
-    assert len(held) == 4 and sorted(train + held) == sorted(documents)
-    assert split_documents(documents, 0.1, 0) == (train, held) != split_documents(documents, 0.1, 1)
-    with pytest.raises(UserError, match="too few"):
-        split_documents(["one"], 0.05, 0)
+def corpus_of(documents, tokenizer, folder, length=24, held_out=0.1, seed=0):
+    (folder / "text.txt").write_text("\n\n".join(documents))
+    said = []
+    corpus = load_corpus(
+        [str(folder / "text.txt")], tokenizer, BlockSettings(length, held_out, seed), folder / "cache", said.append
+    )
+    return corpus, said
+
+
+def test_held_out_documents_are_apart(tiny, tmp_path):
+    tokenizer = load_tokenizer(tiny())
+    documents = [f"{word} " * 30 for word in "abcdefghijklmnopqrst"]
+
+    def held(seed):
+        corpus, _ = corpus_of(documents, tokenizer, tmp_path, seed=seed)
+        parts = [{piece for row in part for piece in row["pieces"].tolist()} for part in (corpus.train, corpus.held)]
+        specials = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id}
+        assert corpus.held_documents == 2 and parts[0] & parts[1] <= specials
+        assert (corpus.documents, corpus.words) == (20, 600)
+        return parts[1]
+
+    assert held(0) == held(0) != held(1)
+    with pytest.raises(UserError, match=r"1 document.* too few"):
+        corpus_of(["one"], tokenizer, tmp_path)
+
+
+def test_shards_are_made_once_and_anew_when_broken_or_outdated(tiny, tmp_path):
+    tokenizer = load_tokenizer(tiny())
+    first, said = corpus_of(TEXTS * 3, tokenizer, tmp_path)
+    assert said == []
+    again, said = corpus_of(TEXTS * 3, tokenizer, tmp_path)
+    assert again.key == first.key and "tokenised before" in said[0]
+    shard = next((tmp_path / "cache" / first.key / "train").glob("*.arrow"))
+    rows = [row["pieces"].tolist() for row in again.train]
+    data = shard.read_bytes()
+    shard.unlink()  # rather than written over, since the dataset above has it mapped
+    shard.write_bytes(data[: len(data) // 2])
+    mended, said = corpus_of(TEXTS * 3, tokenizer, tmp_path)
+    assert str(shard) in said[0] and "tokenised anew" in said[0]
+    assert [row["pieces"].tolist() for row in mended.train] == rows
+    keys = {corpus_of(TEXTS * 4, tokenizer, tmp_path)[0].key, corpus_of(TEXTS * 3, tokenizer, tmp_path, length=25)[0].key}
+    other = load_tokenizer(tiny("roberta"))
+    assert len(keys | {first.key, corpus_of(TEXTS * 3, other, tmp_path)[0].key}) == 4
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_blocks_hold_every_wordpiece_once_and_words_whole(tiny, tmp_path, family):
+def test_blocks_hold_every_wordpiece_once_and_words_whole(tiny, tmp_path, monkeypatch, family):
     tokenizer = load_tokenizer(tiny(family))
-    blocks = pack_blocks(TEXTS * 3, tokenizer, 24, str(tmp_path))
-    ids = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch(TEXTS * 3, add_special_tokens=False)]
-    expected = [piece for own in ids for piece in [*own, tokenizer.sep_token_id]]
-    packed = []
-    for row in blocks:
-        pieces, words = row["pieces"].tolist(), row["words"].tolist()
-        assert len(pieces) == len(words) == 24
-        assert (
-            pieces[0] == tokenizer.cls_token_id and words[0] == 0 and pieces[-1 - pieces[::-1].index(tokenizer.sep_token_id)] >= 0
-        )
-        inner = [w for w in words if w]
-        assert inner == sorted(inner) and (not inner or inner[0] == 1)
-        packed += pieces[1 : 24 - 1]
-    padding = len(packed) - len(expected)
-    assert 0 <= padding < 22
-    last_sep = packed[len(expected)] if padding else None
-    assert packed[: len(expected)] == expected and (
-        last_sep is None or last_sep in (tokenizer.sep_token_id, tokenizer.pad_token_id)
-    )
+    monkeypatch.setattr("mtl.adapt.blocks.TOGETHER", 100)  # several rounds of tokenising
+    corpus, _ = corpus_of(TEXTS * 3, tokenizer, tmp_path, held_out=0.0)
+    assert corpus.held is None
+    documents = read_documents([str(tmp_path / "text.txt")])
+    encodings = tokenizer.backend_tokenizer.encode_batch(documents, add_special_tokens=False)
+    expected, begins = [], []
+    for encoding in encodings:
+        expected += [*encoding.ids, tokenizer.sep_token_id]
+        begins += [word != before for before, word in zip([None, *encoding.word_ids], [*encoding.word_ids, -1])]
+    packed, words = [], []
+    for row in corpus.train:
+        pieces, own = row["pieces"].tolist(), row["words"].tolist()
+        assert len(pieces) == len(own) == 24 and (pieces[0], own[0]) == (tokenizer.cls_token_id, 0)
+        inner = [w for w in own if w]
+        assert inner == sorted(inner) and inner[0] == 1
+        packed += pieces[1:23]
+        words += own[1:23]
+    left = packed[len(expected) :]  # of the last block: its separator, if it does not end with one's place, and padding
+    assert packed[: len(expected)] == expected and len(left) < 22
+    assert left[1:] == [tokenizer.pad_token_id] * len(left[1:]) and left[:1] in ([], [tokenizer.sep_token_id])
+    for i, piece in enumerate(expected):
+        assert (words[i] == 0) == (piece == tokenizer.sep_token_id)
+        if i % 22 and words[i] and words[i - 1]:
+            assert (words[i] != words[i - 1]) == begins[i]
+
+
+def test_each_block_comes_once_a_pass_and_a_batch_is_known_by_its_number(tiny, tmp_path):
+    tokenizer = load_tokenizer(tiny())
+    corpus, _ = corpus_of(TEXTS * 20, tokenizer, tmp_path)
+    masks = MaskSettings(tokenizer.mask_token_id, len(tokenizer), masked=0.0, random=0.0)
+    batches = Batches(corpus.train, 7, masks, tokenizer.pad_token_id, seed=1)
+    rows = sorted(row["pieces"].tolist() for row in corpus.train)
+    passes = [[batches[turn * batches.per_pass + i][0].pieces for i in range(batches.per_pass)] for turn in range(3)]
+    assert all(sorted(torch.cat(one).tolist()) == rows for one in passes)
+    assert torch.cat(passes[0]).tolist() != torch.cat(passes[1]).tolist()
+    last = 2 * batches.per_pass + 3
+    fresh = Batches(corpus.train, 7, masks, tokenizer.pad_token_id, seed=1)[last][0]
+    assert torch.equal(fresh.pieces, passes[2][3]) and torch.equal(fresh.chosen, batches[last][0].chosen)
+    assert batches.blocks_before(last) == sum(len(pieces) for one in passes for pieces in one) - sum(map(len, passes[2][3:]))
+    fixed = [fixed_batches(corpus.held, 5, 2, MaskSettings(masks.mask_id, masks.vocab_size, rate), 0) for rate in (0.1, 0.8)]
+    assert all(torch.equal(a[0].chosen, b[0].chosen) for a, b in zip(*fixed))
 
 
 @settings(deadline=None, max_examples=50)
@@ -205,6 +284,134 @@ def test_budgets(tiny, text_file, tmp_path):
     assert report["steps"] < 5000
 
 
+def test_several_passes_a_step_add_up(tiny, text_file, tmp_path):
+    """The gradient of a step is the mean of its forward passes'."""
+    run = Adaptation(tiny(), AdaptSettings(**SMALL))
+    run.model.eval()
+    corpus = load_corpus([text_file], run.tokenizer, BlockSettings(32, 0.1, 0), tmp_path / "blocks", print)
+    batches = Batches(corpus.train, 4, run.masks, run.pad_id, 0)
+    parameters = list(run.model.parameters())
+
+    class Keep:
+        def step(self):
+            self.gradients = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+
+        def zero_grad(self, set_to_none):
+            run.model.zero_grad()
+
+    keep, single = Keep(), []
+    for number in (4, 5):
+        loss = masked_loss(run.model, *batches[number])
+        loss.backward()
+        single.append([parameter.grad.clone() for parameter in parameters if parameter.grad is not None])
+        run.model.zero_grad()
+    run.settings.accumulate = 2
+    run._step(keep, batches, 2, [torch.nn.Parameter(torch.zeros(1))])
+    for one, two, both in zip(*single, keep.gradients):
+        assert torch.allclose((one + two) / 2, both, atol=1e-6)
+
+
+def test_the_rate_rises_stays_and_falls():
+    settings_ = AdaptSettings(warmup=0.1, decay=0.2)
+    phase = Phase("encoder", [], 1.0, steps=100, minutes=0)
+    rates = [phase.rate(Progress(phase_step=step), settings_) for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 11) and rates[:11] == sorted(rates[:11])
+    assert all(rate == pytest.approx(1.0) for rate in rates[10:80]) and rates[90] == pytest.approx(0.5) and rates[99] < 0.06
+    timed = Phase("encoder", [], 1.0, steps=100, minutes=1)
+    assert timed.rate(Progress(phase_step=50, phase_seconds=54), settings_) == pytest.approx(0.5)
+    assert timed.spent(Progress(phase_step=50, phase_seconds=61)) > 1
+
+
+def test_budget_in_tokens_and_gradient_checkpointing(tiny, text_file, tmp_path):
+    plain, spared = (
+        adapt(tiny(), [text_file], tmp_path / name, settings=AdaptSettings(tokens=900, gradient_checkpointing=spare, **SMALL))
+        for name, spare in (("plain", False), ("spared", True))
+    )
+    assert plain["steps"] == 8 and plain["tokens"] == 1024  # the least steps of 4 * 32 that hold so many
+    assert spared["perplexity_after"]["in-domain"] == pytest.approx(plain["perplexity_after"]["in-domain"], rel=1e-4)
+
+
+RUN = """
+import pathlib, sys
+from mtl.adapt.checkpoint import Checkpoints
+from mtl.adapt.loop import AdaptSettings, adapt
+real = Checkpoints.save
+def save(self, model, optimizer, progress):
+    real(self, model, optimizer, progress)
+    print("saved", progress.step, flush=True)
+Checkpoints.save = save
+settings = AdaptSettings(passes=4, learn_rate=3e-3, checkpoint_minutes=1e-9, length=32, batch_blocks=4, device="cpu",
+                         precision="fp32", held_out=0.1)
+adapt(sys.argv[1], [sys.argv[2]], pathlib.Path(sys.argv[3]), settings=settings)
+"""
+
+
+@pytest.mark.parametrize("after", [3, 17])  # in the head's warm-up, in the encoder's training
+def test_a_killed_run_goes_on_to_the_same_weights(tiny, text_file, tmp_path, after):
+    """SIGKILL after that many checkpoints, wherever it strikes; dropout, order and masks are as in a run that was let be."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    command = [sys.executable, "-c", RUN, tiny(), text_file]
+    subprocess.run([*command, str(tmp_path / "a" / "out")], check=True, capture_output=True)
+    with subprocess.Popen([*command, str(tmp_path / "b" / "out")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        for _ in range(after):
+            while not process.stdout.readline().startswith(b"saved"):
+                assert process.poll() is None
+        time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "b" / "out").exists()
+    assert 1 <= len(list((tmp_path / "b" / "out.checkpoints").glob("step-*"))) <= 3
+    done = subprocess.run([*command, str(tmp_path / "b" / "out")], check=True, capture_output=True, text=True)
+    assert "going on from" in done.stdout
+    reports = [json.loads((tmp_path / name / "out" / "adapt.json").read_text()) for name in "ab"]
+    for key in ("steps", "head_steps", "tokens", "perplexity_before", "perplexity_after"):
+        assert reports[0][key] == reports[1][key]
+    weights = [(tmp_path / name / "out" / "model.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
+    assert not (tmp_path / "b" / "out.checkpoints").exists()
+
+
+@pytest.fixture
+def interrupted(tiny, text_file, tmp_path, monkeypatch):
+    """The folder of a run ended by Ctrl-C after some steps, with its checkpoint."""
+    import mtl.adapt.loop as loop
+
+    calls = []
+
+    def interrupt(*args):
+        calls.append(1)
+        if len(calls) == 30:
+            raise KeyboardInterrupt
+        return masked_loss(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "masked_loss", interrupt)
+        report = adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(passes=4, **SMALL))
+    assert report["interrupted"] and report["steps"] == 29
+    return tmp_path / "out"
+
+
+def test_after_ctrl_c_the_same_command_goes_on_also_with_another_budget(tiny, text_file, interrupted):
+    report = adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(passes=5, **SMALL))
+    assert report["steps"] == 49 and not report["interrupted"] and not interrupted.with_name("out.checkpoints").exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tiny, text_file, interrupted):
+    with pytest.raises(UserError, match=r"step-00000029: .*learn_rate was 0.0001, is now 0.5.* --no-resume"):
+        adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(passes=4, learn_rate=0.5, **SMALL))
+    with pytest.raises(UserError, match=r"model was .*BertForMaskedLM"):
+        adapt(tiny("roberta"), [text_file], interrupted, settings=AdaptSettings(passes=4, **SMALL))
+    report = adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(max_steps=5, learn_rate=0.01, **SMALL), resume=False)
+    assert report["steps"] == 5
+
+
+def test_a_broken_checkpoint_is_named(tiny, text_file, interrupted):
+    file = interrupted.with_name("out.checkpoints") / "step-00000029" / "optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"step-00000029/optimizer.safetensors: the checkpoint is broken"):
+        adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(passes=4, **SMALL))
+
+
 def test_a_failed_save_keeps_the_old_folder(tiny, text_file, tmp_path, monkeypatch):
     out = tmp_path / "out"
     adapt(tiny(), [text_file], out, settings=AdaptSettings(max_steps=2, **SMALL))
@@ -246,7 +453,7 @@ def test_nothing_worthless_is_saved(tiny, text_file, tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("precious")
     with pytest.raises(UserError, match=r"mine.*adapt.json is not in it"):
         adapt(tiny(), [text_file], tmp_path / "mine", settings=AdaptSettings(max_steps=1, **SMALL))
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["domain.txt", "mine"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["blocks", "domain.txt", "mine"]
 
 
 def test_a_decoder_is_refused(tiny):

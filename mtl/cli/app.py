@@ -66,34 +66,44 @@ def convert(
 @app.command()
 def adapt(
     encoder: str = Encoder,
-    texts: List[str] = typer.Argument(..., help="Domain text: .txt, .jsonl or .spacy files, or folders of them."),
+    texts: List[str] = typer.Argument(
+        ..., help="Domain text: .txt, .jsonl (also .gz), .parquet or .spacy files, folders or patterns."
+    ),
     out: Path = typer.Option(..., "--out", "-o", help="The Hugging Face folder to write."),
     general: List[str] = typer.Option([], help="General text to measure forgetting on (repeat for several)."),
     passes: float = typer.Option(3.0, help="Passes over the text."),
+    tokens: float = typer.Option(0, help="At most so many wordpieces of training, as in 2e8. 0: no limit."),
     max_steps: int = typer.Option(0, help="At most so many steps. 0: no limit."),
     minutes: float = typer.Option(0.0, help="At most so many minutes of training. 0: no limit."),
     length: int = typer.Option(128, help="Wordpieces a block."),
-    batch_blocks: int = typer.Option(16, help="Blocks a step."),
+    batch_blocks: int = typer.Option(16, help="Blocks a forward pass."),
+    accumulate: int = typer.Option(1, help="Forward passes a step."),
+    gradient_checkpointing: bool = typer.Option(False, help="Compute activations twice instead of keeping them."),
     learn_rate: float = typer.Option(1e-4, help="Peak learning rate."),
+    decay: float = typer.Option(1.0, help="Share of the budget, at its end, in which the rate falls to 0."),
     rate: float = typer.Option(0.15, help="Share of words that are masked."),
     held_out: float = typer.Option(0.05, help="Share of documents kept apart to measure on."),
     precision: str = typer.Option("auto", help="auto, fp32 or bf16; auto takes bf16 where it measures faster."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, ..."),
     seed: int = typer.Option(0),
+    checkpoint_minutes: float = typer.Option(10.0, help="Minutes between checkpoints. 0: none."),
+    keep: int = typer.Option(2, help="Checkpoints that are kept."),
+    resume: bool = typer.Option(True, help="Go on from the checkpoint that an unfinished run of the same kind left."),
 ) -> None:
     """Continue an encoder's pretraining on domain text, by masked language modelling of whole words.
 
     \b
-    Ctrl-C ends the run early and saves what was learned.
+    Ctrl-C ends the run early and saves what was learned; the same command goes on from there, as after a crash.
     Example: mtl adapt sentence-transformers/all-MiniLM-L6-v2 corpus/domain.txt --out training/encoder
     """
     from mtl.adapt.loop import Adaptation, AdaptSettings
 
     settings = AdaptSettings(
-        passes=passes, max_steps=max_steps, minutes=minutes, length=length, batch_blocks=batch_blocks, learn_rate=learn_rate,
-        rate=rate, held_out=held_out, precision=precision, device=device, seed=seed,
+        passes=passes, tokens=tokens, max_steps=max_steps, minutes=minutes, length=length, batch_blocks=batch_blocks,
+        accumulate=accumulate, gradient_checkpointing=gradient_checkpointing, learn_rate=learn_rate, decay=decay, rate=rate,
+        held_out=held_out, precision=precision, device=device, seed=seed, checkpoint_minutes=checkpoint_minutes, keep=keep,
     )  # fmt: skip
-    report = Adaptation(encoder, settings, typer.echo).run(list(texts), list(general), out)
+    report = Adaptation(encoder, settings, typer.echo).run(list(texts), list(general), out, resume)
     typer.echo(f"{report['tokens']:,} tokens in {report['seconds']:.0f} s ({report['tokens_per_second']:,} a second) -> {out}")
 
 

@@ -1,9 +1,12 @@
 """What every file format is read into, before spaCy is involved."""
 
+import gzip
 import json
+import zlib
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 from mtl.errors import UserError
 
@@ -80,29 +83,72 @@ def read_text(path: Union[str, Path]) -> str:
     RAISES (UserError): the file is missing, a folder, empty, or not UTF-8 (with the line of the first bad byte).
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder, a file is needed") from None
+    with _opened(path) as file:
+        data = file.read()
     if not data.strip():
         raise UserError(f"{path}: the file is empty")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UserError(f"{path}: is UTF-16. Save the file as UTF-8 (iconv -f utf-16 -t utf8 {path.name})")
-    if b"\0" in data[:4096]:
-        raise UserError(f"{path}: is not a text file")
+    _check_text(data, path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not valid UTF-8. "
-            f"Save the file as UTF-8 (for Latin-1: iconv -f latin1 -t utf8 {path.name})"
-        ) from None
+        raise _not_utf8(path, data.count(b"\n", 0, error.start) + 1, data[error.start]) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def numbered_lines(path: Union[str, Path]) -> Lines:
     """The file's lines with their numbers, from 1."""
     return list(enumerate(read_text(path).split("\n"), start=1))
+
+
+def stream_lines(path: Path) -> Iterator[Tuple[int, str]]:
+    """As `numbered_lines`, for files of any size, gzipped (.gz). RAISES (UserError): as `read_text`, save for empty files."""
+    with _opened(path) as file:
+        _check_text(_peek(file, path), path)
+        for number, line in enumerate(_raw_lines(file, path), start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, number, line[error.start]) from None
+            for part in text.rstrip("\r\n").replace("\r\n", "\n").split("\r"):
+                yield number, part
+
+
+def _peek(file: BufferedReader, path: Path) -> bytes:
+    try:
+        return file.peek(4096)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: the compressed file is broken ({error}); copy it again")
+
+
+def _raw_lines(file: BufferedReader, path: Path) -> Iterator[bytes]:
+    try:
+        yield from file
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise _broken(path, error) from error
+
+
+def _opened(path: Path) -> BufferedReader:
+    try:
+        return BufferedReader(gzip.open(path)) if path.suffix == ".gz" else path.open("rb")  # type: ignore[type-var]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, a file is needed") from None
+
+
+def _check_text(data: bytes, path: Path) -> None:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{path}: is UTF-16. Save the file as UTF-8 (iconv -f utf-16 -t utf8 {path.name})")
+    if b"\0" in data[:4096]:
+        raise UserError(f"{path}: is not a text file")
+
+
+def _not_utf8(path: Path, line: int, byte: int) -> UserError:
+    return UserError(
+        f"{path}, line {line}: byte 0x{byte:02x} is not valid UTF-8. "
+        f"Save the file as UTF-8 (for Latin-1: iconv -f latin1 -t utf8 {path.name})"
+    )

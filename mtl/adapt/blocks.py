@@ -1,0 +1,229 @@
+"""A corpus as packed blocks of wordpieces in memory-mapped shards, made once for a text and a tokenizer."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+from datasets import Dataset, Features, Value, disable_progress_bars, load_from_disk
+from datasets import Sequence as DatasetSequence
+from tokenizers import Encoding
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from mtl.adapt.text import stream_documents, text_files
+from mtl.errors import UserError
+from mtl.files import read_json, replacing, write_json
+
+FORMAT = 1  # of the shards; another one is made anew
+TOGETHER = 1 << 20  # characters that are cut into wordpieces at once, on all cores: 100 MB of encodings
+FEATURES = Features({"pieces": DatasetSequence(Value("int32")), "words": DatasetSequence(Value("int32"))})
+
+
+@dataclass(frozen=True)
+class BlockSettings:
+    """length: wordpieces a block. held_out: share of documents kept apart; 0 is none. seed: which ones."""
+
+    length: int
+    held_out: float
+    seed: int
+
+
+@dataclass
+class Corpus:
+    """train, held: datasets of `pieces` (length,), wordpiece ids with the tokenizer's own specials at both ends, and `words`
+    (length,), the word of each piece, counted from 1 within the block, 0 for specials. No block but the last is padded.
+    held: None where none is held out."""
+
+    train: Dataset
+    held: Optional[Dataset]
+    documents: int
+    held_documents: int
+    words: int
+    key: str
+
+
+def load_corpus(
+    paths: Sequence[str], tokenizer: PreTrainedTokenizerFast, settings: BlockSettings, cache: Path, echo: Callable[[str], None]
+) -> Corpus:
+    """The corpus of text files, out of its shards in `cache`, which are made first where there are none or where they are broken.
+
+    Memory does not grow with the text. RAISES (UserError): no text; too few documents to hold any out; as `stream_documents`.
+    """
+    disable_progress_bars()  # of datasets; there is one of our own, which knows the end
+    files = text_files(paths)
+    key = _key(files, tokenizer, settings)
+    folder = cache / key
+    if folder.exists():
+        broken = _broken_shard(folder)
+        if not broken:
+            echo(f"tokenised before: {folder}")
+            return _open(folder)
+        echo(f"{broken}: the shard is broken; the text is tokenised anew")
+        shutil.rmtree(folder)
+    with replacing(folder) as partial:
+        partial.mkdir()
+        _write(partial, files, tokenizer, settings, key, ", ".join(map(str, paths)))
+    return _open(folder)
+
+
+def _key(files: Sequence[Path], tokenizer: PreTrainedTokenizerFast, settings: BlockSettings) -> str:
+    """What the shards depend on: every byte of the text, the tokenizer, the settings."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([FORMAT, asdict(settings), special_ends(tokenizer)]).encode())
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    for file in files:
+        digest.update(_hash(file).encode())
+    return digest.hexdigest()
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slow_hash(opened)
+
+
+def _slow_hash(opened) -> str:
+    digest = hashlib.sha256()  # Python 3.10
+    while data := opened.read(1 << 20):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _broken_shard(folder: Path) -> str:
+    """The first file that is not as it was written, "" if all are."""
+    try:
+        hashes = read_json(folder / "corpus.json")["sha256"]
+    except (UserError, KeyError):
+        return str(folder / "corpus.json")
+    for name, sha256 in hashes.items():
+        if not (folder / name).exists() or _hash(folder / name) != sha256:
+            return str(folder / name)
+    return ""
+
+
+def _open(folder: Path) -> Corpus:
+    about = read_json(folder / "corpus.json")
+    parts = {
+        part: load_from_disk(str(folder / part)).with_format("numpy") for part in ("train", "held") if (folder / part).exists()
+    }
+    return Corpus(parts["train"], parts.get("held"), about["documents"], about["held_documents"], about["words"], about["key"])
+
+
+def _write(
+    folder: Path, files: List[Path], tokenizer: PreTrainedTokenizerFast, settings: BlockSettings, key: str, named: str
+) -> None:
+    documents = words = 0
+    for text in tqdm(stream_documents(files), unit=" documents", desc="read", mininterval=1.0):
+        documents += 1
+        words += len(text.split())
+    held = _held_out(documents, settings, named)
+    for part, chosen in (("train", ~held), ("held", held)):
+        if not chosen.any():
+            continue
+        with tqdm(total=documents, unit=" documents", desc=f"tokenise ({part})", mininterval=1.0) as bar:
+            given = {"files": files, "chosen": chosen, "tokenizer": tokenizer, "length": settings.length, "bar": bar}
+            _save(folder / part, given, f"{key}-{part}", named)
+    about = {"key": key, "documents": documents, "held_documents": int(held.sum()), "words": words}
+    shards = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    hashes = {file.relative_to(folder).as_posix(): _hash(file) for file in shards}
+    write_json(folder / "corpus.json", {**about, "settings": asdict(settings), "sha256": hashes})
+
+
+def _save(folder: Path, given: Dict[str, Any], fingerprint: str, named: str) -> None:
+    making = folder.with_name("making")
+    try:
+        dataset = Dataset.from_generator(
+            _blocks, features=FEATURES, cache_dir=str(making), gen_kwargs=given, fingerprint=fingerprint
+        )
+    except ValueError as error:
+        if "corresponds to no data" in str(error):
+            raise UserError(f"{named}: no usable text; the tokenizer finds no wordpiece in it") from None
+        raise
+    dataset.save_to_disk(folder, max_shard_size="500MB")
+    del dataset
+    shutil.rmtree(making)
+
+
+def _held_out(documents: int, settings: BlockSettings, named: str) -> np.ndarray:
+    """(documents,), bool: which are held out. Whole documents, so that no sentence's neighbour leaks."""
+    if not documents:
+        raise UserError(f"{named}: no text found")
+    chosen = np.zeros(documents, dtype=bool)
+    if settings.held_out:
+        count = max(1, round(settings.held_out * documents))
+        if count >= documents:
+            raise UserError(
+                f"{named}: {documents} document(s), too few to hold out {settings.held_out:.0%}; blank lines separate documents"
+            )
+        chosen[np.random.default_rng(settings.seed).permutation(documents)[:count]] = True
+    return chosen
+
+
+def _blocks(
+    files: List[Path], chosen: np.ndarray, tokenizer: PreTrainedTokenizerFast, length: int, bar: tqdm
+) -> Iterator[Dict[str, np.ndarray]]:
+    """Pack the chosen documents, each closed by the separator, into blocks of exactly `length` wordpieces."""
+    prefix, suffix = special_ends(tokenizer)
+    room = length - len(prefix) - len(suffix)
+    separator = suffix[:1]
+    pieces, words = np.zeros(0, np.int32), np.zeros(0, np.int32)
+    for encodings in _encoded(files, chosen, tokenizer, bar):
+        pieces = np.concatenate([pieces, *(np.array(encoding.ids + separator, np.int32) for encoding in encodings)])
+        words = np.concatenate([words, _count_words(encodings, int(words.max(initial=0)), len(separator))])
+        whole = len(pieces) // room * room
+        for start in range(0, whole, room):
+            yield _block(pieces[start : start + room], words[start : start + room], prefix, suffix)
+        pieces, words = pieces[whole:], words[whole:]
+    if words.any():  # else it is a last separator alone
+        last = _block(pieces, words, prefix, suffix)
+        pad = room - len(pieces), tokenizer.pad_token_id or 0
+        yield {
+            "pieces": np.concatenate([last["pieces"], np.full(*pad, dtype=np.int32)]),
+            "words": np.concatenate([last["words"], np.zeros(pad[0], np.int32)]),
+        }
+
+
+def _encoded(files: List[Path], chosen: np.ndarray, tokenizer: PreTrainedTokenizerFast, bar: tqdm) -> Iterator[List[Encoding]]:
+    texts: List[str] = []
+    size = 0
+    for own, text in zip(chosen, stream_documents(files)):
+        bar.update()
+        if own:
+            texts.append(text)
+            size += len(text)
+        if size >= TOGETHER:
+            yield tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+            texts, size = [], 0
+    if texts:
+        yield tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+
+
+def _count_words(encodings: List[Encoding], before: int, separators: int) -> np.ndarray:
+    """The word of each wordpiece, counted on from `before` over the documents; 0 for separators."""
+    parts: List[np.ndarray] = []
+    for encoding in encodings:
+        own = np.array([0 if word is None else word for word in encoding.word_ids], np.int32) + before + 1
+        parts += [own, np.zeros(separators, np.int32)]
+        before = int(own.max(initial=before))
+    return np.concatenate(parts)
+
+
+def _block(pieces: np.ndarray, words: np.ndarray, prefix: List[int], suffix: List[int]) -> Dict[str, np.ndarray]:
+    first = words[words > 0].min(initial=np.iinfo(np.int32).max)
+    words = np.where(words > 0, words - first + 1, 0).astype(np.int32)
+    return {
+        "pieces": np.concatenate([np.array(prefix, np.int32), pieces, np.array(suffix, np.int32)]),
+        "words": np.pad(words, (len(prefix), len(suffix))),
+    }
+
+
+def special_ends(tokenizer: PreTrainedTokenizerFast) -> Tuple[List[int], List[int]]:
+    """The special wordpieces that the tokenizer itself puts before and after a text."""
+    encoding = tokenizer.backend_tokenizer.encode("a")
+    mask = encoding.special_tokens_mask
+    first = mask.index(0)
+    last = len(mask) - mask[::-1].index(0)
+    return encoding.ids[:first], encoding.ids[last:]
