@@ -5,7 +5,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from datasets import Dataset, Features, Value, disable_progress_bars, load_from_disk
@@ -14,6 +14,7 @@ from tokenizers import Encoding
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from mtl.adapt.cleaning import CleanReport, CleanSettings, clean, labelled_files
 from mtl.adapt.text import stream_documents, text_files
 from mtl.errors import UserError
 from mtl.files import read_json, replacing, write_json
@@ -44,18 +45,25 @@ class Corpus:
     held_documents: int
     words: int
     key: str
+    cleaning: Optional[Dict[str, Any]]  # what `CleanReport` holds
 
 
 def load_corpus(
-    paths: Sequence[str], tokenizer: PreTrainedTokenizerFast, settings: BlockSettings, cache: Path, echo: Callable[[str], None]
+    paths: Sequence[str],
+    tokenizer: PreTrainedTokenizerFast,
+    settings: BlockSettings,
+    cache: Path,
+    echo: Callable[[str], None],
+    cleaning: Optional[CleanSettings] = None,
 ) -> Corpus:
     """The corpus of text files, out of its shards in `cache`, which are made first where there are none or where they are broken.
 
-    Memory does not grow with the text. RAISES (UserError): no text; too few documents to hold any out; as `stream_documents`.
+    cleaning: how the text is cleaned first; None leaves it as it is, and memory does not grow with it.
+    RAISES (UserError): no text; too few documents to hold any out; as `stream_documents`.
     """
     disable_progress_bars()  # of datasets; there is one of our own, which knows the end
     files = text_files(paths)
-    key = _key(files, tokenizer, settings)
+    key = _key(files, tokenizer, settings, cleaning)
     folder = cache / key
     if folder.exists():
         broken = _broken_shard(folder)
@@ -66,13 +74,23 @@ def load_corpus(
         shutil.rmtree(folder)
     with replacing(folder) as partial:
         partial.mkdir()
-        _write(partial, files, tokenizer, settings, key, ", ".join(map(str, paths)))
-    return _open(folder)
+        about = _write(partial, files, tokenizer, settings, cleaning)
+        shards = {file.relative_to(partial).as_posix(): _hash(file) for file in sorted(partial.rglob("*")) if file.is_file()}
+        write_json(partial / "corpus.json", {"key": key, **about, "sha256": shards})
+    corpus = _open(folder)
+    for line in CleanReport(**corpus.cleaning).lines() if corpus.cleaning else ():
+        echo(line)
+    return corpus
 
 
-def _key(files: Sequence[Path], tokenizer: PreTrainedTokenizerFast, settings: BlockSettings) -> str:
+def _key(
+    files: Sequence[Path], tokenizer: PreTrainedTokenizerFast, settings: BlockSettings, cleaning: Optional[CleanSettings]
+) -> str:
     """What the shards depend on: every byte of the text, the tokenizer, the settings."""
     digest = hashlib.blake2b(digest_size=16)
+    if cleaning is not None:
+        digest.update(json.dumps([cleaning.min_words, cleaning.near_duplicates]).encode())
+        files = [*files, *labelled_files(cleaning.away_from)]
     digest.update(json.dumps([FORMAT, asdict(settings), special_ends(tokenizer)]).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for file in files:
@@ -109,35 +127,62 @@ def _open(folder: Path) -> Corpus:
     parts = {
         part: load_from_disk(str(folder / part)).with_format("numpy") for part in ("train", "held") if (folder / part).exists()
     }
-    return Corpus(parts["train"], parts.get("held"), about["documents"], about["held_documents"], about["words"], about["key"])
+    given = {name: about[name] for name in ("documents", "held_documents", "words", "key", "cleaning")}
+    return Corpus(parts["train"], parts.get("held"), **given)
 
 
 def _write(
-    folder: Path, files: List[Path], tokenizer: PreTrainedTokenizerFast, settings: BlockSettings, key: str, named: str
-) -> None:
-    documents = words = 0
-    for text in tqdm(stream_documents(files), unit=" documents", desc="read", mininterval=1.0):
-        documents += 1
-        words += len(text.split())
-    held = _held_out(documents, settings, named)
+    folder: Path,
+    files: List[Path],
+    tokenizer: PreTrainedTokenizerFast,
+    settings: BlockSettings,
+    cleaning: Optional[CleanSettings],
+) -> Dict[str, Any]:
+    """Write the shards; RETURNS what the corpus is like."""
+    report = CleanReport()
+    named = ", ".join(map(str, files[:3])) + (" ..." if len(files) > 3 else "")
+    documents: Iterable[str] = tqdm(stream_documents(files), unit=" documents", desc="read", mininterval=1.0)
+    counted = _Counted(documents if cleaning is None else clean(documents, cleaning, report))
+    if cleaning is None:
+        for _ in counted:
+            pass
+    else:  # cleaned once, and read again from there
+        files = [folder / "clean.jsonl"]
+        with files[0].open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"text": text}) + "\n" for text in counted)
+    if not counted.documents:
+        left = f" that is left after cleaning ({'; '.join(report.lines())})" if report.counts else ""
+        raise UserError(f"{named}: no text found{left}")
+    held = _held_out(counted.documents, settings, named)
     for part, chosen in (("train", ~held), ("held", held)):
         if not chosen.any():
             continue
-        with tqdm(total=documents, unit=" documents", desc=f"tokenise ({part})", mininterval=1.0) as bar:
+        with tqdm(total=len(held), unit=" documents", desc=f"tokenise ({part})", mininterval=1.0) as bar:
             given = {"files": files, "chosen": chosen, "tokenizer": tokenizer, "length": settings.length, "bar": bar}
-            _save(folder / part, given, f"{key}-{part}", named)
-    about = {"key": key, "documents": documents, "held_documents": int(held.sum()), "words": words}
-    shards = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    hashes = {file.relative_to(folder).as_posix(): _hash(file) for file in shards}
-    write_json(folder / "corpus.json", {**about, "settings": asdict(settings), "sha256": hashes})
+            _save(folder / part, given, named)
+    (folder / "clean.jsonl").unlink(missing_ok=True)
+    about = {"documents": counted.documents, "held_documents": int(held.sum()), "words": counted.words}
+    return {**about, "cleaning": None if cleaning is None else asdict(report)}
 
 
-def _save(folder: Path, given: Dict[str, Any], fingerprint: str, named: str) -> None:
+class _Counted:
+    """Documents, counted as they pass."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts, self.documents, self.words = texts, 0, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self.texts:
+            self.documents += 1
+            self.words += len(text.split())
+            yield text
+
+
+def _save(folder: Path, given: Dict[str, Any], named: str) -> None:
     making = folder.with_name("making")
     try:
-        dataset = Dataset.from_generator(
-            _blocks, features=FEATURES, cache_dir=str(making), gen_kwargs=given, fingerprint=fingerprint
-        )
+        made = {"features": FEATURES, "cache_dir": str(making), "gen_kwargs": given, "fingerprint": folder.name}
+        dataset = Dataset.from_generator(_blocks, **made)
     except ValueError as error:
         if "corresponds to no data" in str(error):
             raise UserError(f"{named}: no usable text; the tokenizer finds no wordpiece in it") from None
@@ -149,8 +194,6 @@ def _save(folder: Path, given: Dict[str, Any], fingerprint: str, named: str) -> 
 
 def _held_out(documents: int, settings: BlockSettings, named: str) -> np.ndarray:
     """(documents,), bool: which are held out. Whole documents, so that no sentence's neighbour leaks."""
-    if not documents:
-        raise UserError(f"{named}: no text found")
     chosen = np.zeros(documents, dtype=bool)
     if settings.held_out:
         count = max(1, round(settings.held_out * documents))

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from mtl.adapt.batches import DROPOUT, Batch, Batches, count_pieces, fixed_batches, seed_of
 from mtl.adapt.blocks import BlockSettings, Corpus, load_corpus
 from mtl.adapt.checkpoint import Checkpoints, Progress, load_optimizer, load_progress, load_weights, shape_of
+from mtl.adapt.cleaning import CleanSettings
 from mtl.adapt.masking import MaskedBatch, MaskSettings
 from mtl.adapt.mlm import head_parameters, load_mlm, masked_loss, mean_loss, start_at_frequencies
 from mtl.encoder.limits import faster_in_bf16, pick_device, real_length
@@ -127,16 +128,19 @@ class Adaptation:
     def autocast(self):
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
-    def run(self, texts: List[str], general: List[str], out: Path, resume: bool = True) -> Dict:
+    def run(
+        self, texts: List[str], general: List[str], out: Path, resume: bool = True, cleaning: Optional[CleanSettings] = None
+    ) -> Dict:
         """Read, train, evaluate and save; RETURNS the report that is also written to `out/adapt.json`.
 
         Beside `out` lie, until the run ends, its checkpoints (`NAME.checkpoints`), and the tokenised text (`blocks`), which later
         runs read again. resume: go on from the newest checkpoint, if an earlier run of the same kind left one.
+        cleaning: of the domain text; None: none.
         """
         settings = self.settings
         check_target(out, "adapt.json")
         read = partial(load_corpus, tokenizer=self.tokenizer, cache=out.parent / "blocks", echo=self.echo)
-        corpus = read(texts, settings=BlockSettings(settings.length, settings.held_out, settings.seed))
+        corpus = read(texts, settings=BlockSettings(settings.length, settings.held_out, settings.seed), cleaning=cleaning)
         evaluations = {"in-domain": self._fixed(corpus.held)}
         if general:
             evaluations["general"] = self._fixed(read(general, settings=BlockSettings(settings.length, 0.0, settings.seed)).train)
@@ -157,7 +161,7 @@ class Adaptation:
         if not report["steps"]:
             raise UserError(f"interrupted before the first step: nothing was learned, and nothing was saved to {out}")
         about = {"documents": corpus.documents, "words": corpus.words, "held_out_documents": corpus.held_documents}
-        report |= {**about, "settings": asdict(settings)}
+        report |= {**about, "cleaning": corpus.cleaning, "settings": asdict(settings)}
         self._save(out, report)
         if not report["interrupted"]:
             checkpoints.remove()
@@ -324,10 +328,11 @@ def adapt(
     general: Optional[List[str]] = None,
     settings: Optional[AdaptSettings] = None,
     resume: bool = True,
+    cleaning: Optional[CleanSettings] = None,
 ) -> Dict:
     """Continue the pretraining of `encoder` on `texts`; RETURNS the report.
 
     out (Path): the Hugging Face folder to write (weights with their masked-LM head, tokenizer, adapt.json).
     RAISES (UserError): no text, no masked-LM form, a setting out of range.
     """
-    return Adaptation(encoder, settings or AdaptSettings()).run(texts, general or [], out, resume)
+    return Adaptation(encoder, settings or AdaptSettings()).run(texts, general or [], out, resume, cleaning)

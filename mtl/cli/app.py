@@ -89,6 +89,10 @@ def adapt(
     checkpoint_minutes: float = typer.Option(10.0, help="Minutes between checkpoints. 0: none."),
     keep: int = typer.Option(2, help="Checkpoints that are kept."),
     resume: bool = typer.Option(True, help="Go on from the checkpoint that an unfinished run of the same kind left."),
+    clean: bool = typer.Option(True, help="Repair the domain text, and drop repetitions and near duplicates."),
+    min_words: int = typer.Option(3, help="Cleaning: shorter paragraphs are dropped."),
+    near_duplicates: float = typer.Option(0.8, help="Cleaning: share of 5-grams that makes a document one. 0: none is."),
+    away_from: List[str] = typer.Option([], help="Cleaning: labelled files (dev, test) whose text is dropped (repeatable)."),
 ) -> None:
     """Continue an encoder's pretraining on domain text, by masked language modelling of whole words.
 
@@ -96,14 +100,18 @@ def adapt(
     Ctrl-C ends the run early and saves what was learned; the same command goes on from there, as after a crash.
     Example: mtl adapt sentence-transformers/all-MiniLM-L6-v2 corpus/domain.txt --out training/encoder
     """
+    from mtl.adapt.cleaning import CleanSettings
     from mtl.adapt.loop import Adaptation, AdaptSettings
 
+    if away_from and not clean:
+        raise UserError("--away-from is a part of cleaning, which --no-clean turns off; give one of the two")
     settings = AdaptSettings(
         passes=passes, tokens=tokens, max_steps=max_steps, minutes=minutes, length=length, batch_blocks=batch_blocks,
         accumulate=accumulate, gradient_checkpointing=gradient_checkpointing, learn_rate=learn_rate, decay=decay, rate=rate,
         held_out=held_out, precision=precision, device=device, seed=seed, checkpoint_minutes=checkpoint_minutes, keep=keep,
     )  # fmt: skip
-    report = Adaptation(encoder, settings, typer.echo).run(list(texts), list(general), out, resume)
+    cleaning = CleanSettings(min_words, near_duplicates, tuple(away_from)) if clean else None
+    report = Adaptation(encoder, settings, typer.echo).run(list(texts), list(general), out, resume, cleaning)
     typer.echo(f"{report['tokens']:,} tokens in {report['seconds']:.0f} s ({report['tokens_per_second']:,} a second) -> {out}")
 
 
