@@ -81,7 +81,7 @@ def adapt(
     gradient_checkpointing: bool = typer.Option(False, help="Compute activations twice instead of keeping them."),
     learn_rate: float = typer.Option(1e-4, help="Peak learning rate."),
     decay: float = typer.Option(1.0, help="Share of the budget, at its end, in which the rate falls to 0."),
-    rate: float = typer.Option(0.15, help="Share of words that are masked."),
+    rate: float = typer.Option(0.2, help="Share of words that are masked."),
     held_out: float = typer.Option(0.05, help="Share of documents kept apart to measure on."),
     precision: str = typer.Option("auto", help="auto, fp32 or bf16; auto takes bf16 where it measures faster."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, ..."),
