@@ -36,7 +36,7 @@ def test_good_text_is_left_as_it_is():
 @pytest.mark.parametrize(
     "broken, mended, what",
     [
-        ("the patient\u2019s Ã©tat was stable", "the patient\u2019s état was stable", "broken encoding, repaired"),
+        ("the patient\u2019s Ã©tat was stable", "the patient\u2019s état was stable", "broken characters, repaired"),
         ("a\x00 pump\x07 failed today", "a pump failed today", "control characters, removed"),
         ("\ufeffthe first line here", "the first line here", "control characters, removed"),
     ],

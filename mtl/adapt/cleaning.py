@@ -80,7 +80,7 @@ def _paragraph(line: str, settings: CleanSettings, seen: Set[bytes], grams: Set[
         report.count("control characters, removed")
     text = ftfy.fix_text(without, uncurl_quotes=False, fix_line_breaks=False).strip()
     if text != without.strip():
-        report.count("broken encoding, repaired")
+        report.count("broken characters, repaired")  # of encoding, also ligatures and wide letters
     words = len(text.split())
     if not words:
         return ""

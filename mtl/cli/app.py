@@ -102,7 +102,9 @@ def adapt(
     """
     from mtl.adapt.cleaning import CleanSettings
     from mtl.adapt.loop import Adaptation, AdaptSettings
+    from mtl.adapt.text import text_files
 
+    text_files([*texts, *general])  # a wrong name is found before an encoder is fetched
     if away_from and not clean:
         raise UserError("--away-from is a part of cleaning, which --no-clean turns off; give one of the two")
     settings = AdaptSettings(
