@@ -69,7 +69,8 @@ def test_every_command_has_help_with_an_example():
     [
         (["convert", "nowhere.jsonl", "--out", "x"], ["nowhere.jsonl", "no such file"]),
         (["ask", "no_such_pipeline", "text", "Why?"], ["no_such_pipeline", "no such pipeline"]),
-        (["adapt", "./nowhere", "also-nowhere.txt", "--out", "x"], ["./nowhere", "no such folder"]),
+        (["adapt", "./nowhere", ROOT / "corpus" / "domain.txt", "--out", "x"], ["./nowhere", "no such folder"]),
+        (["adapt", "./nowhere", "also-nowhere.txt", "--out", "x"], ["also-nowhere.txt", "no such file"]),
         (["evaluate", "no_such_pipeline", "x.spacy"], ["no such pipeline"]),
         (["bench", "no_such_pipeline", ROOT / "corpus" / "domain.txt"], ["no such pipeline"]),
         (["bench", "x", ROOT / "corpus" / "domain.txt", "--batches", "3"], ["--batches = 3", "30"]),
