@@ -1,6 +1,7 @@
 """Writing so that nothing is ever half-written, and settings as JSON."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -61,6 +62,15 @@ def check_target(path: Union[str, Path], marker: str = "") -> None:
         path.resolve().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written there: {error.strerror} ({error.filename})") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The file's hash, in hexadecimal, read a megabyte at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_json(path: Path, settings: Dict[str, Any]) -> None:

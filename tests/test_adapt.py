@@ -149,6 +149,16 @@ def test_blocks_hold_every_wordpiece_once_and_words_whole(tiny, tmp_path, monkey
             assert (words[i] != words[i - 1]) == begins[i]
 
 
+def test_blocks_of_separators_alone_are_left_out(tiny, tmp_path, monkeypatch):
+    """Documents that the tokenizer finds nothing in: no block without a word, which could not be masked."""
+    tokenizer = load_tokenizer(tiny())
+    monkeypatch.setattr("mtl.adapt.blocks.TOGETHER", 50)
+    corpus, _ = corpus_of(["pump " * 25, *["\u200b"] * 60, "pump " * 25], tokenizer, tmp_path, held_out=0.0)
+    assert corpus.documents == 62 and all(1 in row["words"] for row in corpus.train)
+    pieces = 50 * len(tokenizer.backend_tokenizer.encode("pump", add_special_tokens=False).ids)
+    assert sum(int((row["words"] > 0).sum()) for row in corpus.train) == pieces
+
+
 def test_each_block_comes_once_a_pass_and_a_batch_is_known_by_its_number(tiny, tmp_path):
     tokenizer = load_tokenizer(tiny())
     corpus, _ = corpus_of(TEXTS * 20, tokenizer, tmp_path)
@@ -260,23 +270,6 @@ def test_evaluation_masks_are_fixed_and_runs_repeat(tiny, text_file, tmp_path):
     assert one["perplexity_after"] == two["perplexity_after"] and one["perplexity_before"] == two["perplexity_before"]
 
 
-def test_ctrl_c_saves_what_was_learned(tiny, text_file, tmp_path, monkeypatch):
-    import mtl.adapt.loop as loop
-
-    calls = []
-
-    def interrupt(*args):
-        calls.append(1)
-        if len(calls) == 9:
-            raise KeyboardInterrupt
-        return masked_loss(*args)
-
-    monkeypatch.setattr(loop, "masked_loss", interrupt)
-    report = adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(passes=50, **SMALL))
-    assert report["interrupted"] and 0 < report["steps"] < 10 and math.isfinite(report["perplexity_after"]["in-domain"])
-    assert AutoModel.from_pretrained(tmp_path / "out")
-
-
 def test_budgets(tiny, text_file, tmp_path):
     report = adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(passes=50, max_steps=7, **SMALL))
     assert report["steps"] == 7
@@ -371,24 +364,40 @@ def test_a_killed_run_goes_on_to_the_same_weights(tiny, text_file, tmp_path, aft
     assert not (tmp_path / "b" / "out.checkpoints").exists()
 
 
-@pytest.fixture
-def interrupted(tiny, text_file, tmp_path, monkeypatch):
-    """The folder of a run ended by Ctrl-C after some steps, with its checkpoint."""
+def adapt_until(step, encoder, text_file, out, monkeypatch):
+    """A run that Ctrl-C ends in that step."""
     import mtl.adapt.loop as loop
 
     calls = []
 
     def interrupt(*args):
         calls.append(1)
-        if len(calls) == 30:
+        if len(calls) == step:
             raise KeyboardInterrupt
         return masked_loss(*args)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "masked_loss", interrupt)
-        report = adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(passes=4, **SMALL))
-    assert report["interrupted"] and report["steps"] == 29
+        return adapt(encoder, [text_file], out, settings=AdaptSettings(passes=4, **SMALL))
+
+
+@pytest.fixture
+def interrupted(tiny, text_file, tmp_path, monkeypatch):
+    """The folder of a run ended by Ctrl-C while the encoder trains, with its checkpoint."""
+    adapt_until(30, tiny(), text_file, tmp_path / "out", monkeypatch)
     return tmp_path / "out"
+
+
+def test_ctrl_c_saves_what_was_learned(interrupted):
+    report = json.loads((interrupted / "adapt.json").read_text())
+    assert report["interrupted"] and report["steps"] == 29 and math.isfinite(report["perplexity_after"]["in-domain"])
+    assert AutoModel.from_pretrained(interrupted)
+
+
+def test_ctrl_c_while_the_head_warms_up(tiny, text_file, tmp_path, monkeypatch):
+    report = adapt_until(9, tiny(), text_file, tmp_path / "out", monkeypatch)
+    assert report["interrupted"] and report["steps"] == 8 and math.isfinite(report["perplexity_after"]["in-domain"])
+    assert AutoModel.from_pretrained(tmp_path / "out")
 
 
 def test_after_ctrl_c_the_same_command_goes_on_also_with_another_budget(tiny, text_file, interrupted):

