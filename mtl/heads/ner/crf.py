@@ -103,13 +103,16 @@ class Run:
         found[self.rows[self.own]] = values[self.own]
         return found
 
-    def torn(self, values: Array, flat: Array, pieces: Pieces, tolerance: float) -> Array:
-        """The sequences of pieces that find, next to their own steps, another value than the owner of that step."""
+    def torn(self, values: Array, flat: Array, pieces: Pieces, tolerance: float, relative: bool = False) -> Array:
+        """The sequences of pieces that find, next to their own steps, another value than the owner of that step.
+
+        relative: the tolerance is a share of the value. A probability needs that: a small one may be all that is left later on.
+        """
         if not len(self.edge):
             return self.edge
         mine, theirs = values[self.edge], flat[self.rows[self.edge]]
         with np.errstate(invalid="ignore"):
-            agree = (mine == theirs) | (np.abs(mine - theirs) <= tolerance)
+            agree = (mine == theirs) | (np.abs(mine - theirs) <= tolerance * (np.abs(theirs) if relative else 1.0))
         return pieces.sequence[self.piece[self.edge[~agree.reshape(len(agree), -1).all(1)]]]
 
 
@@ -155,7 +158,7 @@ def forward_backward(emissions: Array, transitions: Array, start: Array, lengths
 
     def both(pieces: Pieces) -> Tuple[Tuple[Array, Array, Array], Array]:
         alpha, scale, torn = _alphas(raw, matrix, begin, pieces)
-        beta, also = _betas(raw / scale, matrix, alpha, pieces)
+        beta, also = _betas(raw / scale, matrix, pieces)
         return (alpha, scale, beta), np.r_[torn, also]
 
     alpha, scale, beta = _side_by_side(lengths, both)
@@ -182,10 +185,10 @@ def _alphas(raw: Array, matrix: Array, begin: Array, pieces: Pieces) -> Tuple[Ar
         scale[low:high] = reach.sum(1, keepdims=True)
         before = alpha[low:high] = reach / scale[low:high]
     flat = run.flat(alpha)
-    return flat, run.flat(scale), run.torn(alpha, flat, pieces, 1e-7)
+    return flat, run.flat(scale), run.torn(alpha, flat, pieces, 1e-8, relative=True)
 
 
-def _betas(potential: Array, matrix: Array, alpha: Array, pieces: Pieces) -> Tuple[Array, Array]:
+def _betas(potential: Array, matrix: Array, pieces: Pieces) -> Tuple[Array, Array]:
     """Scaled backward scores (steps, tags), and the sequences whose pieces do not agree.
 
     A piece may begin with ones anywhere: alpha @ beta is 1 there, since alpha sums to 1, and stays so.
@@ -198,8 +201,7 @@ def _betas(potential: Array, matrix: Array, alpha: Array, pieces: Pieces) -> Tup
         after = slice(earlier, earlier + high - low)
         beta[low:high] = (packed[after] * beta[after]) @ back
     flat = run.flat(beta)
-    weight = alpha[run.rows]
-    return flat, run.torn(beta * weight, flat * alpha, pieces, 1e-7)
+    return flat, run.torn(beta, flat, pieces, 1e-8, relative=True)
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):
