@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from mtl.encoder import precision
 from mtl.encoder.attention import BlockedAttention, blocked_attention
-from mtl.encoder.precision import Int8Linear, Serving, half, int8
+from mtl.encoder.precision import Int8Linear, PackedLinear, Serving, half, served
 from mtl.encoder.windows import Tokens
 from mtl.errors import UserError
 
@@ -143,20 +143,48 @@ def test_a_precision_that_the_processor_lacks(tiny, monkeypatch):
 
 def test_what_is_saved_stays_fp32():
     model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
-    served = half(model, torch.float16)
+    copied = half(model, torch.float16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert {parameter.dtype for parameter in served.parameters()} == {torch.float16}
-    assert served[2].running_mean is model[2].running_mean
+    assert {parameter.dtype for parameter in copied.parameters()} == {torch.float16}
+    assert copied[2].running_mean is model[2].running_mean
 
 
 @with_int8
 def test_int8_without_bf16_shares_all_but_the_linear_layers(monkeypatch):
     monkeypatch.setattr(precision, "lacks", lambda *_: "lacks it")
     model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
-    served = int8(model)
-    assert torch.equal(served[0].weight, model[0].weight) and served[0].weight.data_ptr() == model[0].weight.data_ptr()
-    assert served[2].weight.data_ptr() == model[2].weight.data_ptr()
-    assert isinstance(served[1], Int8Linear) and isinstance(model[1], torch.nn.Linear)
+    ours = served(model, "int8")
+    assert torch.equal(ours[0].weight, model[0].weight) and ours[0].weight.data_ptr() == model[0].weight.data_ptr()
+    assert ours[2].weight.data_ptr() == model[2].weight.data_ptr()
+    assert isinstance(ours[1], Int8Linear) and isinstance(model[1], torch.nn.Linear)
+
+
+@with_int8
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 16), (3, 700, 16), (0, 16)])
+def test_a_packed_layer_is_a_linear_layer(dtype, bias, shape):
+    linear = torch.nn.Linear(16, 7, bias).to(dtype)
+    inputs = torch.randn(shape).to(dtype)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.02
+    with torch.inference_mode():
+        assert torch.allclose(PackedLinear(linear)(inputs), linear(inputs), atol=tolerance)
+        turned = torch.randn(16, 5).to(dtype).T
+        assert torch.allclose(PackedLinear(linear)(turned), linear(turned), atol=tolerance)
+
+
+@with_int8
+def test_fp32_that_serves_shares_its_weights_with_what_trains():
+    model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
+    ours = served(model, "fp32")
+    assert isinstance(ours[1], PackedLinear)
+    assert [own.data_ptr() for own in ours.parameters()] == [own.data_ptr() for own in model.parameters()]
+
+
+def test_nothing_is_packed_for_another_processor(monkeypatch):
+    monkeypatch.setattr(precision, "_is_x86", lambda: False)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3))
+    assert served(model, "fp32") is model and type(served(model, "bf16")[0]) is torch.nn.Linear
 
 
 def test_serving_is_made_once_and_is_not_copied():
@@ -165,4 +193,3 @@ def test_serving_is_made_once_and_is_not_copied():
     made = serving.model(model)
     assert serving.model(model) is made
     assert copy.deepcopy(serving)._made is None
-    assert Serving("fp32").model(model) is model

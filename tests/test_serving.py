@@ -73,7 +73,8 @@ def test_bootstrap_interval():
 def test_a_batch_that_does_not_fit_the_device_is_halved(nlp, monkeypatch):
     expected = [doc.cats for doc in nlp.pipe(TEXTS)]
     encoder = nlp.get_pipe("transformer").encoder
-    whole, sizes = encoder.model.forward, []
+    model = encoder.serving.model(encoder.model)
+    whole, sizes = model.forward, []
 
     def forward(input_ids, **inputs):
         sizes.append(len(input_ids))
@@ -81,12 +82,12 @@ def test_a_batch_that_does_not_fit_the_device_is_halved(nlp, monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(input_ids, **inputs)
 
-    monkeypatch.setattr(encoder.model, "forward", forward)
+    monkeypatch.setattr(model, "forward", forward)
     for doc, cats in zip(nlp.pipe(TEXTS), expected):
         assert doc.cats == pytest.approx(cats, abs=1e-5)
     assert max(sizes) == len(TEXTS) and sizes.count(1) == len(TEXTS)
 
-    monkeypatch.setattr(encoder.model, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+    monkeypatch.setattr(model, "forward", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
     with pytest.raises(UserError, match=r"one window of \d+ wordpieces; set a smaller components.transformer.model.window"):
         nlp(TEXTS[0])
 

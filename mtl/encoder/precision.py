@@ -6,7 +6,7 @@ What is trained and saved stays fp32; the copy that serves is made of it in memo
 import copy
 import warnings
 from contextlib import AbstractContextManager, ExitStack
-from typing import Container, Dict, Optional, Tuple
+from typing import Container, Dict, Optional, Tuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,11 +74,26 @@ def predicting_in(precision: str, device: torch.device) -> AbstractContextManage
     return stack
 
 
+class PackedLinear(nn.Module):
+    """A linear layer whose weights lie as the processor's matrix kernel reads them, so that it need not rearrange them each time.
+
+    On two cores with AVX-512: 1.1 to 2 times `nn.Linear` in fp32 and 1.1 to 1.7 times in bf16, most with few rows.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias  # T5, for one, looks at a layer's weights
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")  # nothing is done to the output
+
+
 class Int8Linear(nn.Module):
     """A linear layer in int8: its weights have a scale for each output, its input one for each row.
 
     A row's scale is its own, so that a wordpiece's vector does not depend on what else is in the batch; with one scale for the
-    whole input, which is a tenth faster, MiniLM's vectors have a cosine of 0.991 with fp32's, here 0.998 (ZeroQuant,
+    whole input, which is faster, MiniLM's vectors have a cosine of 0.991 with fp32's, here 0.998 (ZeroQuant,
     Yao et al. 2022, does the same).
     """
 
@@ -94,16 +109,25 @@ class Int8Linear(nn.Module):
         self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        rows = inputs.flatten(0, -2)
-        # The scale is rounded to the output's type first, so that dividing by it and multiplying with it cancel.
-        scale = (rows.abs().amax(1, keepdim=True).float() / 127).clamp_min(1e-12).to(self.dtype)
-        # Unsigned, since that is what VNNI multiplies with signed weights: 0 is at 128, and half a step rounds.
-        unsigned = rows.to(torch.float32, copy=True).mul_(scale.float().reciprocal()).add_(128.5).to(torch.uint8)
+        rows, scale = _in_int8(inputs.flatten(0, -2), self.dtype)
         # Of one scale and a zero point for the input, scales for the weights, no bias yet, and nothing done to the output.
         product = torch.ops.onednn.qlinear_pointwise(
-            unsigned, 1.0, 128, self.packed, self.scales, self.zeros, None, 1.0, 0, self.dtype, "none", [], ""
-        ).mul_(scale)
-        return (product if self.bias is None else product.add_(self.bias)).view(*inputs.shape[:-1], -1)
+            rows, 1.0, 128, self.packed, self.scales, self.zeros, None, 1.0, 0, self.dtype, "none", [], ""
+        )
+        outputs = product.mul_(scale) if self.bias is None else torch.addcmul(self.bias, product, scale, out=product)
+        return outputs.view(*inputs.shape[:-1], -1)
+
+
+def _in_int8(rows: Tensor, dtype: torch.dtype) -> Tuple[Tensor, Tensor]:
+    """rows: (rows, width). RETURNS: them as unsigned bytes with 0 at 128, which is what VNNI multiplies with signed weights, and
+    their scales, (rows, 1), rounded to the type.
+    """
+    # Rounded before it is divided by, so that dividing by it and multiplying with it cancel.
+    scales = (rows.abs().amax(1, keepdim=True).float() / 127).clamp_min(1e-12).to(dtype)
+    # Where so much is added, a float's last bits are the rounded number's, and the low byte is taken: conversion is slower.
+    unsigned = torch.empty(rows.shape, dtype=torch.uint8)
+    unsigned[:] = rows.to(torch.float32, copy=True).mul_(1 / scales.float()).add_(1.5 * 2**23 + 128).view(torch.int32)
+    return unsigned, scales
 
 
 def half(model: nn.Module, dtype: torch.dtype, leave: Container[str] = ()) -> nn.Module:
@@ -119,14 +143,26 @@ def half(model: nn.Module, dtype: torch.dtype, leave: Container[str] = ()) -> nn
     return copy.deepcopy(model, memo)
 
 
-def int8(model: nn.Module) -> nn.Module:
-    """A copy of the model with its linear layers in int8; the rest in bf16 where the processor multiplies that, else shared."""
-    linears = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
-    dtype = torch.float32 if lacks("bf16", torch.device("cpu")) else torch.bfloat16
-    copied = half(model, dtype, leave=linears)
-    for name, layer in linears.items():
-        copied.set_submodule(name, Int8Linear(layer, dtype))
-    return copied
+def served(model: nn.Module, precision: str) -> nn.Module:
+    """The model that predicts in the precision, which shares what it can with `model`.
+
+    int8 keeps what is no linear layer in bf16 where the processor multiplies that. RETURNS: `model` itself where that is as good.
+    """
+    device = next(model.parameters()).device
+    packs = device.type == "cpu" and _is_x86() and torch.backends.mkldnn.is_available()
+    if precision == "fp32" and not packs:
+        return model
+    linears = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
+    if precision == "int8":
+        dtype = torch.float32 if lacks("bf16", device) else torch.bfloat16
+        copied = half(model, dtype, leave=linears)
+        layers: Dict[str, nn.Module] = {name: Int8Linear(layer, dtype) for name, layer in linears.items()}
+    else:
+        copied = half(model, HALF.get(precision, torch.float32))
+        layers = {name: PackedLinear(cast(nn.Linear, copied.get_submodule(name))) for name in linears} if packs else {}
+    for name, layer in layers.items():
+        copied.set_submodule(name, layer)
+    return copied.eval()
 
 
 class Serving:
@@ -140,15 +176,12 @@ class Serving:
         self._made: Optional[Tuple[Tuple[int, ...], nn.Module]] = None
 
     def model(self, trained: nn.Module) -> nn.Module:
-        """trained: the fp32 model. RETURNS: itself where fp32 serves. Threads may call it: at worst it is made twice."""
-        if self.precision == "fp32":
-            return trained
+        """trained: the fp32 model. Threads may call it: at worst it is made twice."""
         # A tensor made in inference mode has no count, and cannot be trained.
         versions = tuple(0 if one.is_inference() else one._version for one in trained.parameters())
         made = self._made
         if made is None or made[0] != versions:
-            served = int8(trained) if self.precision == "int8" else half(trained, HALF[self.precision])
-            made = self._made = versions, served.eval()
+            made = self._made = versions, served(trained, self.precision)
         return made[1]
 
     def forget(self) -> None:
