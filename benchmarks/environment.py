@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict
 
-from mtl.serving.machine import machine
+from mtl.machine import machine
 
 
 def environment() -> Dict[str, Any]:

@@ -167,6 +167,12 @@ class Adaptation:
             checkpoints.remove()
         return report
 
+    def losses(self, measured: Dict[str, str], cache: Path) -> Dict[str, float]:
+        """The encoder's losses as it is: nats a masked wordpiece, for each of the `measured` text files, by name."""
+        whole = BlockSettings(self.settings.length, 0.0, self.settings.seed)
+        corpora = {name: load_corpus([file], self.tokenizer, whole, cache, self.echo) for name, file in measured.items()}
+        return {name: mean_loss(self.model, self._fixed(corpus.train), self.autocast) for name, corpus in corpora.items()}
+
     def _train(self, corpus: Corpus, evaluations: Dict[str, List[Batch]], checkpoints: Checkpoints) -> Dict:
         settings = self.settings
         batches = Batches(corpus.train, settings.batch_blocks, self.masks, self.pad_id, settings.seed)

@@ -117,6 +117,32 @@ def adapt(
     typer.echo(f"{report['tokens']:,} tokens in {report['seconds']:.0f} s ({report['tokens_per_second']:,} a second) -> {out}")
 
 
+@app.command()
+def distance(
+    encoder: str = Encoder,
+    texts: List[str] = typer.Argument(..., help="Domain text, as for `mtl adapt`."),
+    general: List[str] = typer.Option(..., help="General text to compare with, such as encyclopedia articles (repeatable)."),
+    words: int = typer.Option(100_000, help="Words of either text to measure on, at most."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, ..."),
+    seed: int = typer.Option(0),
+    out: Optional[Path] = typer.Option(None, "--out", "-o", help="Also write what was measured as JSON."),
+) -> None:
+    """Say whether continued pretraining is likely to pay: how far domain text is from general text, for this encoder.
+
+    \b
+    Example: mtl distance sentence-transformers/all-MiniLM-L6-v2 corpus/domain.txt --general wikipedia.txt
+    """
+    from mtl.adapt.distance import DistanceSettings, distance_table, measure_distance
+
+    if out is not None:
+        check_target(out)
+    settings = DistanceSettings(words, device, seed)
+    result = measure_distance(encoder, texts, general, settings, typer.echo)
+    typer.echo(distance_table(result))
+    if out is not None:
+        write_json(out, result)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def steps(
     context: typer.Context,
@@ -154,6 +180,47 @@ def evaluate(
     typer.echo(table(result))
     if out is not None:
         write_json(out, result)
+
+
+@app.command()
+def compare(
+    config: Path = typer.Argument(..., help="A training config."),
+    data: List[Path] = typer.Argument(..., help="Converted files or folders to score on; they are kept out of the text."),
+    out: Path = typer.Option(..., "--out", "-o", help="The folder for results; the same command goes on from what is there."),
+    adaptation: bool = typer.Option(False, "--adaptation", help="Compare the encoder as it is with the same, adapted."),
+    encoder: str = typer.Option("", help="The encoder to begin with; else what the config names."),
+    text: List[str] = typer.Option([], help="Domain text, as for `mtl adapt` (repeatable)."),
+    general: List[str] = typer.Option([], help="General text to measure forgetting on (repeatable)."),
+    tokens: float = typer.Option(2e6, help="Wordpieces of training for each continuation, as in 2e6."),
+    precision: str = typer.Option("auto", help="Of continued pretraining: auto, fp32 or bf16."),
+    seeds: int = typer.Option(3, help="Trainings of each kind."),
+    labels: str = typer.Option("0.1,1", help="Shares of the labelled documents to train on."),
+    plot: bool = typer.Option(True, help="Draw the differences (needs matplotlib)."),
+) -> None:
+    """Measure what a choice gives: the heads trained on each encoder with the same settings, seeds and labelled documents.
+
+    \b
+    Example: mtl compare configs/sample.cfg corpus/spacy/dev.spacy --adaptation --text corpus/domain.txt --out compared
+    """
+    from mtl.compare.adaptation import CompareSettings, compare_adaptation, make_arms
+    from mtl.compare.report import adaptation_table, adaptation_words, check_plotting, plot_differences
+    from mtl.compare.runs import Runs
+
+    if not adaptation:
+        raise UserError("say what to compare: --adaptation")
+    if plot:
+        check_plotting()
+    shares = [read_share(part) for part in labels.split(",")]
+    settings = CompareSettings(seeds, shares)
+    settings.check()
+    runs = Runs(config, data, out)
+    arms = make_arms(runs, encoder, text, general, tokens, precision, typer.echo)
+    result = compare_adaptation(runs, arms, settings, typer.echo)
+    typer.echo(f"\n{adaptation_table(result)}\n\n{adaptation_words(result)}")
+    write_json(out / "comparison.json", result)
+    if plot:
+        plot_differences(result, out / "comparison.png")
+    typer.echo(f"\n{out / 'comparison.json'}" + (f", {out / 'comparison.png'}" if plot else ""))
 
 
 @app.command()
@@ -322,6 +389,13 @@ def load(pipeline: str, changes: Optional[Dict[str, Any]] = None) -> Any:
         ) from error
     nlp.max_length = max(nlp.max_length, 10**9)  # the limit is for spaCy's parser
     return nlp
+
+
+def read_share(part: str) -> float:
+    try:
+        return float(part)
+    except ValueError:
+        raise UserError(f"--labels: {part!r} is no number; give shares, as in 0.1,1") from None
 
 
 def read_argument(text: str) -> str:

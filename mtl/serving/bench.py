@@ -14,7 +14,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from mtl.errors import UserError, check_range
-from mtl.serving.machine import machine, peak_memory_mb
+from mtl.machine import machine, peak_memory_mb
 from mtl.stages import StageClock, stage
 
 LEAST_BATCHES = 30

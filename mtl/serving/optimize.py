@@ -18,8 +18,8 @@ from mtl.data.docs import read_docs
 from mtl.encoder.precision import PRECISIONS, lacks
 from mtl.errors import UserError, check_range
 from mtl.files import replacing
+from mtl.machine import machine
 from mtl.serving.bench import encoder_settings, run
-from mtl.serving.machine import machine
 from mtl.training.evaluation import SCORES, evaluate_pipeline
 
 HEADLINES = (("cats_accuracy", "cats_macro_auc"), ("ents_f",), ("qa_f1",))  # of each head, the first that it has

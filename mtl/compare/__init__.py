@@ -1,0 +1,1 @@
+"""Several trainings side by side: what a choice gave or cost, with its interval."""

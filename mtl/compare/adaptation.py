@@ -1,0 +1,131 @@
+"""Does continued pretraining help the heads? The encoder as it is, against the same continued on task text, domain text, both."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence
+
+from mtl.adapt.cleaning import CleanSettings, labelled_files
+from mtl.adapt.loop import Adaptation, AdaptSettings
+from mtl.adapt.text import text_files
+from mtl.compare.differences import differences
+from mtl.compare.runs import Run, Runs, key_of
+from mtl.encoder.sources import resolve_encoder
+from mtl.errors import UserError, check_range
+from mtl.files import read_json, sha256_of
+from mtl.machine import machine
+
+Echo = Callable[[str], None]
+MANY = 10_000.0  # passes: the tokens end a continuation
+BASE, TASK, DOMAIN, BOTH = "base", "task text", "domain text", "domain, then task text"
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """seeds: how many, counted from 0. labels: shares of the labelled documents to train on."""
+
+    seeds: int = 3
+    labels: Sequence[float] = (0.1, 1.0)
+
+    def check(self) -> None:
+        """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
+        check_range("seeds", self.seeds, 1)
+        if not self.labels:
+            raise UserError("labels: name at least one share, as in 0.1,1")
+        for share in self.labels:
+            check_range("labels", share, 0.001, 1.0)
+
+
+@dataclass
+class Encoder:
+    """An encoder to start from, and what it cost to make: wordpieces of training, minutes, perplexities."""
+
+    name: str
+    cost: Dict[str, Any]
+
+    @property
+    def weights(self) -> str:
+        """The hash of its weights. A name on the hub is its own."""
+        folder = Path(resolve_encoder(self.name))
+        files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+        return " ".join(map(sha256_of, files)) if files else self.name
+
+
+def make_arms(
+    runs: Runs, base: str, domain: Sequence[str], general: Sequence[str], tokens: float, precision: str, echo: Echo
+) -> Dict[str, Encoder]:
+    """The encoders that are compared. Task text is the union of all heads' own: one head's alone hurts the others.
+
+    base: "" for the one that the config names. domain: files; without any, what needs them is left out. tokens: of training, for
+    each continuation. What the runs are scored on is kept out of the text.
+    """
+    task = [str(file) for files in runs.train_files.values() for file in files]
+    text_files([*domain, *general])  # a wrong name is found before anything is trained
+    settings = AdaptSettings(passes=MANY, tokens=tokens, precision=precision)
+    cleaning = CleanSettings(away_from=[str(path) for path in runs.data])
+    made = {BASE: Encoder(base or runs.encoder(), {})}
+    parts = [(TASK, BASE, task)] + ([(DOMAIN, BASE, list(domain)), (BOTH, DOMAIN, task)] if domain else [])
+    for arm, start, texts in parts:
+        echo(f"{arm}:")
+        made[arm] = _adapted(made[start], texts, list(general), settings, cleaning, runs.folder / "encoders", echo)
+    return made
+
+
+def _adapted(
+    start: Encoder,
+    texts: List[str],
+    general: List[str],
+    settings: AdaptSettings,
+    cleaning: CleanSettings,
+    folder: Path,
+    echo: Echo,
+) -> Encoder:
+    """The encoder continued on the texts, in a folder named by all that it depends on; made before, it is taken as it is."""
+    files = [*text_files(texts), *text_files(general), *labelled_files(cleaning.away_from)]
+    out = folder / key_of({"encoder": start.weights, "files": [sha256_of(file) for file in files], **asdict(settings)})
+    if not (out / "adapt.json").exists() or read_json(out / "adapt.json")["interrupted"]:
+        Adaptation(start.name, settings, echo).run(texts, general, out, cleaning=cleaning)
+    report = read_json(out / "adapt.json")
+    if report["interrupted"]:
+        raise KeyboardInterrupt
+    own = {key: report[key] for key in ("tokens", "passes", "seconds", "perplexity_before", "perplexity_after")}
+    return Encoder(str(out), {"steps": [*start.cost.get("steps", []), own]})
+
+
+def compare_adaptation(runs: Runs, arms: Dict[str, Encoder], settings: CompareSettings, echo: Echo) -> Dict[str, Any]:
+    """Train the heads on each encoder, with each share of the labels and each seed.
+
+    RETURNS: "runs", their "differences" to the base, "arms" with what each cost, "environment".
+    """
+    setting = runs.encoder_setting()
+    plan = [
+        Run(arm, seed, share, {setting: encoder.name})
+        for share in settings.labels for seed in range(settings.seeds) for arm, encoder in arms.items()
+    ]  # fmt: skip
+    done: List[Dict[str, Any]] = []
+    weights = {arm: encoder.weights for arm, encoder in arms.items()}
+    for number, run in enumerate(plan, start=1):
+        result = runs.result(run, {setting: weights[run.arm]})
+        done.append(result)
+        left = sum(one["minutes"] for one in done) / number * (len(plan) - number)
+        scores = "  ".join(f"{key} {100 * value:.1f}" for key, value in result["scores"].items())
+        share = f"{run.labels:.0%} of the labels, seed {run.seed}"
+        echo(f"{number:>3} of {len(plan)}  {run.arm}, {share}:  {scores}  (about {left:.0f} min left)")
+    return {
+        "config": runs.config.name, "documents": runs.documents, "seeds": settings.seeds,
+        "arms": {arm: encoder.cost for arm, encoder in arms.items()},
+        "differences": [row for share in settings.labels for row in _against_base(done, share, list(arms))],
+        "runs": done, "environment": machine(),
+    }  # fmt: skip
+
+
+def _against_base(done: List[Dict[str, Any]], share: float, arms: List[str]) -> List[Dict[str, Any]]:
+    scores = {arm: [run["scores"] for run in done if run["arm"] == arm and run["labels"] == share] for arm in arms}
+    rows = []
+    for arm in arms[1:]:
+        for key, found in differences(scores[arms[0]], scores[arm]).items():
+            before, after = (100 * sum(run[key] for run in scores[one]) / len(scores[one]) for one in (arms[0], arm))
+            row = {"arm": arm, "labels": share, "score": key, "base": before, "adapted": after, "difference": found.mean}
+            bounds = {"low": found.low, "high": found.high} if math.isfinite(found.low) else {"low": None, "high": None}
+            rows.append({**row, **bounds, "verdict": found.verdict})
+    return rows

@@ -1,0 +1,95 @@
+"""A comparison as a person reads it: a table, a paragraph, a plot."""
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+from mtl.compare.differences import MEAN
+from mtl.errors import UserError
+from mtl.files import replacing
+from mtl.training.evaluation import SCORES
+
+NAMES = {**SCORES, MEAN: "mean over the heads"}
+
+
+def adaptation_table(result: Dict[str, Any]) -> str:
+    """Each score of each encoder beside the base's, with what it cost to make the encoder."""
+    rows = result["differences"]
+    width = 2 + max(len(NAMES[row["score"]]) for row in rows)
+    lines: List[str] = []
+    for share in dict.fromkeys(row["labels"] for row in rows):
+        lines.append(
+            f"{share:.0%} of the labels, {result['seeds']} seed(s)".ljust(width) + "    base  adapted   difference, 95% interval"
+        )
+        for arm in dict.fromkeys(row["arm"] for row in rows):
+            lines.append(f" {arm}")
+            for row in rows:
+                if (row["arm"], row["labels"]) == (arm, share):
+                    numbers = f"  {row['base']:6.1f}  {row['adapted']:7.1f}  {row['difference']:+6.1f}  {_interval(row)}"
+                    lines.append(f"  {NAMES[row['score']]}".ljust(width) + f"{numbers}  {row['verdict']}")
+        lines.append("")
+    for arm, cost in result["arms"].items():
+        for step in cost.get("steps", ()):
+            moved = "; ".join(
+                f"perplexity, {where}: {before:.1f} before, {step['perplexity_after'][where]:.1f} after"
+                for where, before in step["perplexity_before"].items()
+            )
+            lines.append(
+                f"{arm}: {step['tokens']:,} tokens ({step['passes']:.1f} passes), {step['seconds'] / 60:.1f} min; {moved}"
+            )
+    return "\n".join(lines)
+
+
+def _interval(row: Dict[str, Any]) -> str:
+    return "[one seed: none]" if row["low"] is None else f"[{row['low']:+5.1f}, {row['high']:+5.1f}]"
+
+
+def adaptation_words(result: Dict[str, Any]) -> str:
+    """What may be said of it, and no more: of the mean over the heads, and of the heads that differ from it."""
+    said = []
+    for share in dict.fromkeys(row["labels"] for row in result["differences"]):
+        for arm in dict.fromkeys(row["arm"] for row in result["differences"]):
+            rows = {row["score"]: row for row in result["differences"] if (row["arm"], row["labels"]) == (arm, share)}
+            mean = rows.pop(MEAN)
+            others = [f"{NAMES[key]}: {row['verdict']}" for key, row in rows.items() if row["verdict"] != mean["verdict"]]
+            line = (
+                f"With {share:.0%} of the labels, {arm}: {mean['verdict']} ({mean['difference']:+.1f} points {_interval(mean)})"
+            )
+            said.append(line + (f"; {', '.join(others)}" if others else "") + ".")
+    return "\n".join(said)
+
+
+def check_plotting() -> None:
+    """RAISES (UserError): matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UserError('the plot needs matplotlib: pip install "spacy-mtl[compare]", or give --no-plot') from None
+
+
+def plot_differences(result: Dict[str, Any], path: Path) -> None:
+    """A panel for each share of the labels: every score's difference to the base, with its interval, by encoder."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = result["differences"]
+    shares = list(dict.fromkeys(row["labels"] for row in rows))
+    arms, scores = (list(dict.fromkeys(row[key] for row in rows)) for key in ("arm", "score"))
+    figure = Figure(figsize=(4 + 3.2 * len(shares), 1.6 + 0.45 * len(scores) * len(arms) * 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(shares), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, share in zip(panels, shares):
+        panel.axvline(0, color="0.6", linewidth=1)
+        for number, arm in enumerate(arms):
+            own = [row for row in rows if (row["labels"], row["arm"]) == (share, arm)]
+            heights = [scores.index(row["score"]) + (number - (len(arms) - 1) / 2) * 0.22 for row in own]
+            means = [row["difference"] for row in own]
+            around = [[0 if row[key] is None else abs(row["difference"] - row[key]) for row in own] for key in ("low", "high")]
+            panel.errorbar(means, heights, xerr=around, fmt="o", capsize=3, markersize=5, label=arm)
+        panel.set_title(f"{share:.0%} of the labels", fontsize=10)
+        panel.set_yticks(range(len(scores)), [NAMES[key] for key in scores])
+        panel.set_ylim(len(scores) - 0.5, -0.5)
+        panel.set_xlabel("points, with 95% interval over seeds")
+    figure.suptitle("Difference to the encoder as it is", fontsize=11)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms), frameon=False)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=150)

@@ -1,0 +1,134 @@
+"""One training of a config under changed settings, and its scores; what was run before is read again."""
+
+import hashlib
+import io
+import json
+import random
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Sequence
+
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train
+from spacy.util import load_config
+from spacy.vocab import Vocab
+from thinc.api import ConfigValidationError
+
+from mtl.compare.differences import with_mean
+from mtl.data.docs import docbin_files, load_docbin, read_docs, write_docs
+from mtl.errors import UserError
+from mtl.files import read_json, replacing, sha256_of, write_json
+from mtl.training.evaluation import evaluate_pipeline
+
+
+@dataclass(frozen=True)
+class Run:
+    """arm: what is compared, by name. changes: settings of the config, by their dotted names. labels: share of the documents."""
+
+    arm: str
+    seed: int
+    labels: float
+    changes: Dict[str, Any]
+
+
+class Runs:
+    """Trainings of one config, scored on the same data. Each result is a file in `folder`: a stopped comparison goes on."""
+
+    def __init__(self, config: Path, data: Sequence[Path], folder: Path) -> None:
+        """RAISES (UserError): the config, its training data or the data is missing."""
+        if not config.is_file():
+            raise UserError(f"{config}: no such file; a training config is needed")
+        self.config, self.data, self.folder = config, list(data), folder
+        try:
+            self.settings = load_config(config, interpolate=True)
+        except ConfigValidationError as error:
+            raise UserError(f"{config}: {' '.join(str(error).split())}") from None
+        self.train_files = {key: docbin_files(path) for key, path in self._train_paths().items()}
+        self.documents = {key: sum(len(load_docbin(file)) for file in files) for key, files in self.train_files.items()}
+        scored = [file for path in self.data for file in docbin_files(path)]
+        hashes = {key: [sha256_of(file) for file in files] for key, files in self.train_files.items()}
+        self._identity = {"config": sha256_of(config), "data": [sha256_of(file) for file in scored], **hashes}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _train_paths(self) -> Dict[str, str]:
+        """Dotted setting -> the training file or folder it names."""
+        name = self.settings["training"].get("train_corpus", "corpora.train")
+        section: Any = self.settings
+        for part in name.split("."):
+            section = section.get(part, {})
+        found = {f"{name}.paths.{task}": path for task, path in section.get("paths", {}).items()}
+        if isinstance(section.get("path"), str):
+            found[f"{name}.path"] = section["path"]
+        unset = [key for key, path in found.items() if not path]
+        if unset or not found:
+            raise UserError(
+                f"{self.config}: {unset[0] if unset else f'[{name}] paths'} is not set; a .spacy file or folder is needed"
+            )
+        return found
+
+    def encoder_setting(self) -> str:
+        """The dotted name of the setting that names the encoder to start from. RAISES (UserError): there is none."""
+        loaders = self.settings.get("initialize", {}).get("components", {})
+        for name, section in loaders.items():
+            if "name" in section.get("encoder_loader", {}):
+                return f"initialize.components.{name}.encoder_loader.name"
+        raise UserError(f"{self.config}: no component has an encoder_loader in [initialize.components]; its encoder is compared")
+
+    def encoder(self) -> str:
+        """The encoder that the config names."""
+        section: Any = self.settings
+        for part in self.encoder_setting().split("."):
+            section = section[part]
+        return str(section)
+
+    def result(self, run: Run, given: Dict[str, Any]) -> Dict[str, Any]:
+        """The run's "scores" and "minutes", made now or before.
+
+        given: for a changed setting that names a file, what its content is.
+        """
+        identity = {**self._identity, "seed": run.seed, "labels": run.labels, **run.changes, **given}
+        file = self.folder / "runs" / f"{slug(run.arm)}-{run.labels:g}-{run.seed}-{key_of(identity)}.json"
+        if file.exists():
+            return read_json(file)
+        started = time.perf_counter()
+        scores = self._scores(run)
+        result = {"arm": run.arm, "seed": run.seed, "labels": run.labels, "scores": scores}
+        result["minutes"] = round((time.perf_counter() - started) / 60, 2)
+        with replacing(file) as partial:
+            write_json(partial, result)
+        return result
+
+    def _scores(self, run: Run) -> Dict[str, float]:
+        """Of the last step's weights, so that the data has chosen nothing but thresholds."""
+        steps = self.settings["training"]["max_steps"]
+        changes = {"system.seed": run.seed, "training.seed": run.seed, "training.eval_frequency": steps, **run.changes}
+        if run.labels < 1:
+            changes |= self._subsets(run)
+        config = load_config(self.config, overrides=changes, interpolate=False)
+        nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own heads; ours find their device
+        train(nlp, None, use_gpu=-1, stdout=io.StringIO(), stderr=sys.stderr if sys.stderr.isatty() else io.StringIO())
+        return with_mean(evaluate_pipeline(nlp, self.data)["scores"], nlp.config["training"]["score_weights"])
+
+    def _subsets(self, run: Run) -> Dict[str, str]:
+        """A share of each corpus, drawn by the seed: the same documents for every arm. RETURNS: settings that name them."""
+        changes, vocab = {}, Vocab()
+        for key, files in self.train_files.items():
+            docs = [doc for file in files for doc in read_docs(file, vocab)]
+            count = max(1, round(run.labels * len(docs)))
+            chosen = random.Random(f"{run.seed}/{key}").sample(docs, count)
+            file = self.folder / "labels" / f"{run.labels:g}-{run.seed}" / f"{slug(key)}.spacy"
+            write_docs(chosen, file)
+            changes[key] = str(file)
+        return changes
+
+
+def slug(name: str) -> str:
+    """The name as a part of a file's."""
+    return "".join(char if char.isalnum() else "-" for char in name.lower()).strip("-")
+
+
+def key_of(identity: Dict[str, Any]) -> str:
+    """A short name for what a result depends on."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

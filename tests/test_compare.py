@@ -1,0 +1,228 @@
+"""Comparing ways to train: the intervals, the words, the runs, and going on after an interruption."""
+
+import json
+import math
+from itertools import product
+from pathlib import Path
+
+import pytest
+from conftest import TEXTS, gold_doc, save_tiny
+from spacy.lang.en import English
+
+from mtl.compare.differences import MEAN, differences, paired_difference, with_mean
+from mtl.compare.report import adaptation_table, adaptation_words
+from mtl.compare.runs import Run, Runs
+from mtl.data.docs import read_docs, write_docs
+from mtl.errors import UserError
+
+CONFIG = """
+[nlp]
+lang = "en"
+pipeline = ["transformer", "textcat", "ner"]
+[components]
+[components.transformer]
+factory = "mtl_transformer"
+[components.transformer.model]
+@architectures = "mtl.Encoder.v1"
+device = "cpu"
+[components.textcat]
+factory = "mtl_textcat"
+[components.ner]
+factory = "mtl_ner"
+[system]
+seed = 0
+[corpora]
+[corpora.train]
+@readers = "mtl.MixedCorpus.v1"
+seed = ${{system.seed}}
+[corpora.train.paths]
+all = "{train}"
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = "{dev}"
+[training]
+train_corpus = "corpora.train"
+dev_corpus = "corpora.dev"
+seed = ${{system.seed}}
+gpu_allocator = null
+max_steps = 4
+max_epochs = -1
+eval_frequency = 2
+[training.optimizer]
+@optimizers = "mtl.AdamW.v1"
+[training.score_weights]
+cats_accuracy = 0.5
+ents_f = 0.5
+[initialize]
+[initialize.components]
+[initialize.components.transformer]
+[initialize.components.transformer.encoder_loader]
+@misc = "mtl.HuggingFaceLoader.v1"
+name = "{encoder}"
+"""
+
+
+def test_the_interval_is_students():
+    """Differences of 1, 2 and 3 points: their mean, give or take t(0.975, 2) = 4.3027 times the standard error."""
+    found = paired_difference([0.50, 0.60, 0.70], [0.51, 0.62, 0.73])
+    assert found.mean == pytest.approx(2.0)
+    assert (found.low, found.high) == pytest.approx((2 - 4.3027 / math.sqrt(3), 2 + 4.3027 / math.sqrt(3)), abs=1e-4)
+    assert found.verdict == "no difference seen"
+    assert paired_difference([0.5, 0.6, 0.7], [0.52, 0.62, 0.72]).verdict == "helped"
+    assert paired_difference([0.5, 0.6, 0.7], [0.48, 0.579, 0.68]).verdict == "hurt"
+    one = paired_difference([0.1], [0.9])
+    assert one.verdict == "no difference seen" and one.low == -math.inf
+
+
+def test_the_mean_is_weighted_as_the_config_says():
+    scores = {"ents_f": 0.8, "ents_p": 0.1, "cats_accuracy": 0.4, "qa_f1": None}
+    assert with_mean(scores, {"ents_f": 3.0, "cats_accuracy": 1.0, "ents_p": None, "qa_f1": 1.0}) == {
+        "ents_f": 0.8, "cats_accuracy": 0.4, MEAN: pytest.approx(0.7)
+    }  # fmt: skip
+    assert set(differences([{"a": 0.1, "b": 1}], [{"a": 0.2}])) == {"a"}
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A config, labelled files, domain text and an encoder, all tiny."""
+    nlp = English()
+    docs = [
+        gold_doc(nlp, f"{part} {i} failed in {place}.", {"A": float(i % 2), "B": float(1 - i % 2)}, [(0, len(part), "PART")])
+        for i, (part, place) in enumerate(
+            product(("pump", "fan", "door", "valve"), ("Oslo", "climb", "bay 4", "the hold", "rain"))
+        )
+    ]
+    write_docs(docs[::2] + docs[1:14:2], tmp_path / "train.spacy")
+    write_docs(docs[15::2], tmp_path / "dev.spacy")
+    (tmp_path / "domain.txt").write_text("\n\n".join(f"{text} number {i} of the fleet" for i in range(12) for text in TEXTS))
+    encoder = save_tiny("bert", tmp_path / "encoder", max_position_embeddings=160)
+    paths = {"train": tmp_path / "train.spacy", "dev": tmp_path / "dev.spacy", "encoder": encoder}
+    (tmp_path / "config.cfg").write_text(CONFIG.format(**paths))
+    return tmp_path
+
+
+def compare(project, *more):
+    from mtl.cli.app import app
+
+    return app(
+        ["compare", str(project / "config.cfg"), str(project / "dev.spacy"), "--adaptation", "--out", str(project / "out"),
+         "--text", str(project / "domain.txt"), "--tokens", "4000", "--seeds", "2", "--labels", "0.5,1", *more],
+        standalone_mode=False,
+    )  # fmt: skip
+
+
+def test_compare_adaptation(project, capsys):
+    pytest.importorskip("matplotlib", reason="the plot needs it: pip install spacy-mtl[compare]")
+    compare(project)
+    said = capsys.readouterr().out
+    result = json.loads((project / "out" / "comparison.json").read_text())
+    arms = ["base", "task text", "domain text", "domain, then task text"]
+    assert list(result["arms"]) == arms and len(result["runs"]) == 4 * 2 * 2
+    assert [len(result["arms"][arm].get("steps", ())) for arm in arms] == [0, 1, 1, 2]
+    assert all(step["tokens"] >= 4000 for arm in arms[1:] for step in result["arms"][arm]["steps"])
+    rows = result["differences"]
+    assert len(rows) == 3 * 2 * 3 and {row["score"] for row in rows} == {"cats_accuracy", "ents_f", MEAN}
+    scores = {(run["arm"], run["labels"], run["seed"]): run["scores"] for run in result["runs"]}
+    row = next(row for row in rows if (row["arm"], row["labels"], row["score"]) == ("domain text", 1.0, "ents_f"))
+    apart = [100 * (scores["domain text", 1.0, seed]["ents_f"] - scores["base", 1.0, seed]["ents_f"]) for seed in (0, 1)]
+    assert row["difference"] == pytest.approx(sum(apart) / 2) and row["low"] <= row["difference"] <= row["high"]
+    assert "16 of 16" in said and "With 50% of the labels, domain text: " in said and "entities: F1" in said
+    assert (project / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    texts = (project / "out" / "comparison.json").read_text()
+    assert "versions" in texts and str(project) not in texts
+
+
+def test_a_stopped_comparison_goes_on(project, capsys, monkeypatch):
+    trained = []
+    real = Runs._scores
+
+    def count(self, run):
+        if len(trained) == 5:
+            raise KeyboardInterrupt
+        trained.append(run)
+        return real(self, run)
+
+    monkeypatch.setattr(Runs, "_scores", count)
+    assert compare(project, "--no-plot", "--labels", "1") == 130  # what Ctrl-C exits with
+    assert len(list((project / "out" / "runs").glob("*.json"))) == 5
+    before = {file: file.stat().st_mtime_ns for file in (project / "out" / "encoders").rglob("model.safetensors")}
+    monkeypatch.setattr(Runs, "_scores", lambda self, run: trained.append(run) or real(self, run))
+    compare(project, "--no-plot", "--labels", "1")
+    assert len(trained) == 8  # none of the first five again
+    assert {file: file.stat().st_mtime_ns for file in (project / "out" / "encoders").rglob("model.safetensors")} == before
+    (project / "config.cfg").write_text((project / "config.cfg").read_text().replace("max_steps = 4", "max_steps = 2"))
+    compare(project, "--no-plot", "--labels", "1")
+    assert len(trained) == 16  # another config: all of them
+
+
+def test_a_share_of_the_labels_is_the_same_for_every_arm(project):
+    runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
+    texts = {}
+    for arm, seed in (("one", 0), ("other", 0), ("one", 1)):
+        (file,) = runs._subsets(Run(arm, seed, 0.5, {})).values()
+        texts[arm, seed] = [doc.text for doc in read_docs(file, English().vocab)]
+    whole = len(list(read_docs(project / "train.spacy", English().vocab)))
+    assert len(texts["one", 0]) == round(whole / 2) and len(set(texts["one", 0])) == round(whole / 2)
+    assert texts["one", 0] == texts["other", 0] != texts["one", 1]
+
+
+def test_a_seed_gives_the_same_scores_again(project):
+    runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
+    assert runs._scores(Run("base", 1, 1.0, {})) == runs._scores(Run("base", 1, 1.0, {}))
+
+
+def row(arm, score, low, mean, high, verdict):
+    return {"arm": arm, "labels": 1.0, "score": score, "base": 50.0, "adapted": 50.0 + mean, "difference": mean,
+            "low": low, "high": high, "verdict": verdict}  # fmt: skip
+
+
+def test_the_words_say_no_more_than_the_interval():
+    step = {
+        "tokens": 1000,
+        "passes": 1.5,
+        "seconds": 90,
+        "perplexity_before": {"in-domain": 9.0},
+        "perplexity_after": {"in-domain": 4.0},
+    }
+    result = {
+        "seeds": 3, "arms": {"base": {}, "domain text": {"steps": [step]}},
+        "differences": [
+            row("domain text", "ents_f", 0.5, 2.0, 3.5, "helped"),
+            row("domain text", "mean", -1.0, 1.0, 3.0, "no difference seen"),
+        ],
+    }  # fmt: skip
+    words = adaptation_words(result)
+    assert words == (
+        "With 100% of the labels, domain text: no difference seen (+1.0 points [ -1.0,  +3.0]); entities: F1: helped."
+    )
+    table = adaptation_table(result)
+    assert "1,000 tokens (1.5 passes), 1.5 min; perplexity, in-domain: 9.0 before, 4.0 after" in table
+    assert "+2.0  [ +0.5,  +3.5]  helped" in table
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (["--labels", "half"], ["--labels", "'half'"]),
+        (["--labels", "0.5,2"], ["labels = 2.0", "1.0"]),
+        (["--seeds", "0"], ["seeds = 0"]),
+        (["--text", "nowhere.txt"], ["nowhere.txt: no such file"]),
+        (["--encoder", "./nowhere"], ["./nowhere", "no such folder"]),
+    ],
+)
+def test_mistakes_are_named(project, more, words):
+    with pytest.raises(UserError) as error:
+        compare(project, "--no-plot", *more)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_a_config_that_cannot_be_compared(project):
+    config = project / "config.cfg"
+    config.write_text(config.read_text().split("[initialize")[0])
+    with pytest.raises(UserError, match=r"config.cfg: no component has an encoder_loader"):
+        compare(project, "--no-plot")
+    config.write_text("[nlp\nlang = 1")
+    with pytest.raises(UserError, match=r"config.cfg: .*section"):
+        compare(project, "--no-plot")
+    with pytest.raises(UserError, match=r"nowhere.cfg: no such file"):
+        Runs(Path("nowhere.cfg"), [], project / "out")
