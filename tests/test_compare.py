@@ -153,6 +153,8 @@ def test_a_stopped_comparison_goes_on(project, capsys, monkeypatch):
     (project / "config.cfg").write_text((project / "config.cfg").read_text().replace("max_steps = 4", "max_steps = 2"))
     compare(project, "--no-plot", "--labels", "1")
     assert len(trained) == 16  # another config: all of them
+    compare(project, "--no-plot", "--labels", "1", "--set", "training.max_steps=3")
+    assert len(trained) == 24
 
 
 def test_a_share_of_the_labels_is_the_same_for_every_arm(project):
@@ -208,6 +210,8 @@ def test_the_words_say_no_more_than_the_interval():
         (["--seeds", "0"], ["seeds = 0"]),
         (["--text", "nowhere.txt"], ["nowhere.txt: no such file"]),
         (["--encoder", "./nowhere"], ["./nowhere", "no such folder"]),
+        (["--set", "trainig.max_steps=2"], ["config.cfg", "trainig"]),
+        (["--set", "max_steps 2"], ["--set 'max_steps 2'", "training.max_steps=200"]),
     ],
 )
 def test_mistakes_are_named(project, more, words):

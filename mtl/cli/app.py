@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import typer
 
@@ -195,6 +195,7 @@ def compare(
     precision: str = typer.Option("auto", help="Of continued pretraining: auto, fp32 or bf16."),
     seeds: int = typer.Option(3, help="Trainings of each kind."),
     labels: str = typer.Option("0.1,1", help="Shares of the labelled documents to train on."),
+    override: List[str] = typer.Option([], "--set", help="A setting of the config, as in training.max_steps=200 (repeatable)."),
     plot: bool = typer.Option(True, help="Draw the differences (needs matplotlib)."),
 ) -> None:
     """Measure what a choice gives: the heads trained on each encoder with the same settings, seeds and labelled documents.
@@ -213,7 +214,7 @@ def compare(
     shares = [read_share(part) for part in labels.split(",")]
     settings = CompareSettings(seeds, shares)
     settings.check()
-    runs = Runs(config, data, out)
+    runs = Runs(config, data, out, dict(map(read_setting, override)))
     arms = make_arms(runs, encoder, text, general, tokens, precision, typer.echo)
     result = compare_adaptation(runs, arms, settings, typer.echo)
     typer.echo(f"\n{adaptation_table(result)}\n\n{adaptation_words(result)}")
@@ -389,6 +390,17 @@ def load(pipeline: str, changes: Optional[Dict[str, Any]] = None) -> Any:
         ) from error
     nlp.max_length = max(nlp.max_length, 10**9)  # the limit is for spaCy's parser
     return nlp
+
+
+def read_setting(given: str) -> Tuple[str, Any]:
+    """A dotted name and its value, which is JSON, or text as it stands."""
+    name, equals, value = given.partition("=")
+    if not equals or "." not in name:
+        raise UserError(f"--set {given!r}: give a setting with its section, as in training.max_steps=200")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def read_share(part: str) -> float:

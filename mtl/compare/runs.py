@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
@@ -36,13 +36,16 @@ class Run:
 class Runs:
     """Trainings of one config, scored on the same data. Each result is a file in `folder`: a stopped comparison goes on."""
 
-    def __init__(self, config: Path, data: Sequence[Path], folder: Path) -> None:
-        """RAISES (UserError): the config, its training data or the data is missing."""
+    def __init__(self, config: Path, data: Sequence[Path], folder: Path, overrides: Optional[Dict[str, Any]] = None) -> None:
+        """overrides: settings of the config, by their dotted names, for all runs.
+
+        RAISES (UserError): the config, its training data or the data is missing.
+        """
         if not config.is_file():
             raise UserError(f"{config}: no such file; a training config is needed")
-        self.config, self.data, self.folder = config, list(data), folder
+        self.config, self.data, self.folder, self.overrides = config, list(data), folder, overrides or {}
         try:
-            self.settings = load_config(config, interpolate=True)
+            self.settings = load_config(config, overrides=self.overrides, interpolate=True)
         except ConfigValidationError as error:
             raise UserError(f"{config}: {' '.join(str(error).split())}") from None
         self.train_files = {key: docbin_files(path) for key, path in self._train_paths().items()}
@@ -50,6 +53,7 @@ class Runs:
         scored = [file for path in self.data for file in docbin_files(path)]
         hashes = {key: [sha256_of(file) for file in files] for key, files in self.train_files.items()}
         self._identity = {"config": sha256_of(config), "data": [sha256_of(file) for file in scored], **hashes}
+        self._identity |= self.overrides
         folder.mkdir(parents=True, exist_ok=True)
 
     def _train_paths(self) -> Dict[str, str]:
@@ -103,7 +107,8 @@ class Runs:
     def _scores(self, run: Run) -> Dict[str, float]:
         """Of the last step's weights, so that the data has chosen nothing but thresholds."""
         steps = self.settings["training"]["max_steps"]
-        changes = {"system.seed": run.seed, "training.seed": run.seed, "training.eval_frequency": steps, **run.changes}
+        changes = {"system.seed": run.seed, "training.seed": run.seed, "training.eval_frequency": steps}
+        changes |= {**self.overrides, **run.changes}
         if run.labels < 1:
             changes |= self._subsets(run)
         config = load_config(self.config, overrides=changes, interpolate=False)
