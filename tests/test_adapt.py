@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,9 +18,10 @@ import torch
 from conftest import TEXTS, save_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from mtl.adapt.batches import Batches, fixed_batches
+from mtl.adapt.batches import Batches, fixed_batches, share_of
 from mtl.adapt.blocks import BlockSettings, load_corpus
 from mtl.adapt.checkpoint import Progress
 from mtl.adapt.loop import Adaptation, AdaptSettings, Phase, adapt
@@ -362,6 +364,53 @@ def test_a_killed_run_goes_on_to_the_same_weights(tiny, text_file, tmp_path, aft
     weights = [(tmp_path / name / "out" / "model.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
     assert not (tmp_path / "b" / "out.checkpoints").exists()
+
+
+@pytest.mark.parametrize("several", [1, 2, 3, 5])
+def test_shares_of_a_batch_add_up_to_it(tiny, several):
+    model, _ = load_mlm(tiny())
+    model.eval()
+    pieces = torch.randint(5, model.config.vocab_size, (4, 20))
+    chosen = torch.rand(4, 20) < 0.3
+    chosen[:, 0] = True
+    batch = MaskedBatch(pieces, chosen, pieces[chosen]), torch.ones_like(pieces)
+    shares = [share_of(batch, number, several) for number in range(several)]
+    with torch.no_grad():
+        losses = [weight * masked_loss(model, *share).item() for share, weight in shares]
+        assert sum(losses) / several == pytest.approx(masked_loss(model, *batch).item(), rel=1e-5)
+    assert sum(len(share[0].pieces) for share, weight in shares if weight) == 4
+
+
+def test_two_processes_learn_what_one_does(text_file, tmp_path):
+    """The same global batch, without dropout: the same weights to float tolerance, one folder, one voice."""
+    pytest.importorskip("accelerate", reason="several processes need it: pip install spacy-mtl[distributed]")
+    encoder = save_tiny("bert", tmp_path / "encoder", hidden_dropout_prob=0.0)
+    more = ["--passes", "2", "--length", "32", "--batch-blocks", "5", "--device", "cpu", "--precision", "fp32",
+            "--held-out", "0.1", "--learn-rate", "0.003", "--accumulate", "2"]  # fmt: skip
+    torchrun = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port()), "-m"]
+    said = {}
+    for name, start in (("one", []), ("two", torchrun)):
+        command = [sys.executable, "-m", *start, "mtl", "adapt", encoder, text_file, *more, "--out", str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr[-3000:]
+        said[name] = done.stdout
+    reports = [json.loads((tmp_path / name / "adapt.json").read_text()) for name in said]
+    assert reports[0]["steps"] == reports[1]["steps"] and reports[0]["tokens"] == reports[1]["tokens"]
+    for part in ("perplexity_before", "perplexity_after"):
+        assert reports[1][part]["in-domain"] == pytest.approx(reports[0][part]["in-domain"], rel=1e-4)
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in said]
+    untrained = load_mlm(encoder)[0].state_dict()
+    for key, one in weights[0].items():
+        assert torch.allclose(one, weights[1][key], atol=1e-4), key
+    key = "bert.encoder.layer.0.output.dense.weight"
+    assert (weights[0][key] - untrained[key]).abs().max() > 1e-3
+    assert said["two"].count("perplexity, in-domain") == said["two"].count("tokens in") == 1
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 def adapt_until(step, encoder, text_file, out, monkeypatch):

@@ -48,6 +48,23 @@ class Batches:
         return turn * len(self.blocks) + place * self.size
 
 
+def share_of(batch: Batch, number: int, count: int) -> Tuple[Batch, float]:
+    """Every `count`-th block of a batch, from `number`, and its weight: weighted losses of all shares have the batch's as mean.
+
+    Where there are fewer blocks than shares, a share without one is the first block, of weight 0.
+    """
+    if count == 1:
+        return batch, 1.0
+    masked, attention = batch
+    own = torch.arange(len(masked.pieces)) % count == number
+    weight = 1.0 if own.any() else 0.0
+    if not weight:
+        own[0] = True
+    targets = masked.targets[own[masked.chosen.nonzero()[:, 0]]]
+    weight *= count * len(targets) / len(masked.targets)
+    return (MaskedBatch(masked.pieces[own], masked.chosen[own], targets), attention[own]), weight
+
+
 def fixed_batches(blocks: Dataset, count: int, size: int, masks: MaskSettings, pad_id: int) -> List[Batch]:
     """Evaluation batches of `count` blocks from all over the text: the same masks every time, at the same rate in every run."""
     generator = _generator(0, EVALUATION)

@@ -15,13 +15,14 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from mtl.adapt.batches import DROPOUT, Batch, Batches, count_pieces, fixed_batches, seed_of
+from mtl.adapt.batches import DROPOUT, Batch, Batches, count_pieces, fixed_batches, seed_of, share_of
 from mtl.adapt.blocks import BlockSettings, Corpus, load_corpus
 from mtl.adapt.checkpoint import Checkpoints, Progress, load_optimizer, load_progress, load_weights, shape_of
 from mtl.adapt.cleaning import CleanSettings
 from mtl.adapt.masking import MaskedBatch, MaskSettings
 from mtl.adapt.mlm import head_parameters, load_mlm, masked_loss, mean_loss, start_at_frequencies
-from mtl.encoder.limits import faster_in_bf16, pick_device, real_length
+from mtl.adapt.ranks import Ranks
+from mtl.encoder.limits import faster_in_bf16, real_length
 from mtl.encoder.sources import load_tokenizer
 from mtl.errors import UserError, check_choice, check_range
 from mtl.files import check_target, replacing
@@ -105,7 +106,8 @@ class Adaptation:
 
     def __init__(self, encoder: str, settings: AdaptSettings, echo: Callable[[str], None] = print) -> None:
         settings.check()
-        self.settings, self.echo = settings, echo
+        self.settings, self.ranks = settings, Ranks(settings.device)
+        self.echo: Callable[[str], None] = echo if self.ranks.main else lambda _: None
         self.tokenizer: PreTrainedTokenizerFast = load_tokenizer(encoder)
         if self.tokenizer.mask_token_id is None:
             raise UserError(
@@ -116,11 +118,11 @@ class Adaptation:
         longest = real_length(self.model.base_model, self.model.config)
         if settings.length > longest:
             raise UserError(f"length = {settings.length} is more than the encoder's {longest} wordpieces")
-        self.device = pick_device(settings.device)
+        self.device = self.ranks.device
         self.model.to(self.device)
         if settings.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
-        fastest = "bf16" if settings.precision == "auto" and faster_in_bf16(self.device) else "fp32"
+        fastest = "bf16" if settings.precision == "auto" and self.ranks.agree(faster_in_bf16(self.device)) else "fp32"
         self.precision = fastest if settings.precision == "auto" else settings.precision
         self.masks = MaskSettings(self.tokenizer.mask_token_id, len(self.tokenizer), rate=settings.rate)
         self.pad_id = -1 if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
@@ -140,18 +142,21 @@ class Adaptation:
         settings = self.settings
         check_target(out, "adapt.json")
         read = partial(load_corpus, tokenizer=self.tokenizer, cache=out.parent / "blocks", echo=self.echo)
-        corpus = read(texts, settings=BlockSettings(settings.length, settings.held_out, settings.seed), cleaning=cleaning)
-        evaluations = {"in-domain": self._fixed(corpus.held)}
-        if general:
-            evaluations["general"] = self._fixed(read(general, settings=BlockSettings(settings.length, 0.0, settings.seed)).train)
+        with self.ranks.main_first():
+            corpus = read(texts, settings=BlockSettings(settings.length, settings.held_out, settings.seed), cleaning=cleaning)
+            evaluations = {"in-domain": self._fixed(corpus.held)}
+            if general:
+                whole = BlockSettings(settings.length, 0.0, settings.seed)
+                evaluations["general"] = self._fixed(read(general, settings=whole).train)
         self.echo(
             f"{corpus.documents:,} documents, {corpus.words:,} words: {corpus.held_documents:,} held out, the rest "
             f"{len(corpus.train):,} blocks of {settings.length} wordpieces; {self.precision} on {self.device.type}"
         )
         identity = {"model": list(shape_of(self.model)), "text": corpus.key, **settings.of_the_run()}
         checkpoints = Checkpoints(out.with_name(out.name + ".checkpoints"), settings.keep, identity)
-        if not resume:
+        if not resume and self.ranks.main:
             checkpoints.remove()
+        self.ranks.wait()
         report = self._train(corpus, evaluations, checkpoints)
         if not all(map(math.isfinite, report["perplexity_after"].values())):
             checkpoints.remove()
@@ -162,9 +167,11 @@ class Adaptation:
             raise UserError(f"interrupted before the first step: nothing was learned, and nothing was saved to {out}")
         about = {"documents": corpus.documents, "words": corpus.words, "held_out_documents": corpus.held_documents}
         report |= {**about, "cleaning": corpus.cleaning, "settings": asdict(settings)}
-        self._save(out, report)
-        if not report["interrupted"]:
-            checkpoints.remove()
+        if self.ranks.main:
+            self._save(out, report)
+            if not report["interrupted"]:
+                checkpoints.remove()
+        self.ranks.wait()
         return report
 
     def losses(self, measured: Dict[str, str], cache: Path) -> Dict[str, float]:
@@ -186,7 +193,9 @@ class Adaptation:
             start_at_frequencies(self.model, count_pieces(corpus.train, self.model.config.vocab_size))
         interrupted, began = False, (progress.step, progress.seconds)
         seldom = 0.1 if sys.stderr.isatty() else 10.0  # seconds between lines, which a log file keeps
-        with tqdm(total=steps, initial=progress.step, unit="step", dynamic_ncols=True, mininterval=seldom) as bar:
+        with tqdm(
+            total=steps, initial=progress.step, unit="step", dynamic_ncols=True, mininterval=seldom, disable=not self.ranks.main
+        ) as bar:
             for phase in self._phases(steps, progress):
                 if interrupted:
                     break
@@ -233,6 +242,7 @@ class Adaptation:
         if start is not None:
             load_optimizer(start, self.model, optimizer)
         self.model.train()
+        forward = self.ranks.wrap(self.model) if phase.parameters else self.model
         saved = began = time.monotonic()
         done = progress.step
         try:
@@ -240,19 +250,19 @@ class Adaptation:
                 stepped = time.monotonic()
                 for group in optimizer.param_groups:
                     group["lr"] = phase.rate(progress, self.settings)
-                loss = self._step(optimizer, batches, progress.step, phase.parameters)
-                progress.count(time.monotonic() - stepped)
+                loss = self._step(optimizer, batches, progress.step, phase.parameters, forward)
+                progress.count(self.ranks.agree(time.monotonic() - stepped))
                 bar.update()
                 if bar.n % 10 == 0:
                     self._estimate(bar, phase, progress)
                     rate = (batches.blocks_before(bar.n) - batches.blocks_before(done)) * self.settings.length
                     bar.set_postfix_str(f"loss {loss:.3f}, {rate / (time.monotonic() - began):,.0f} tokens/s", refresh=False)
-                if self.settings.checkpoint_minutes and time.monotonic() - saved >= 60 * self.settings.checkpoint_minutes:
+                if self._keeps and time.monotonic() - saved >= 60 * self.settings.checkpoint_minutes:
                     checkpoints.save(self.model, optimizer, progress)
                     saved = time.monotonic()
         except KeyboardInterrupt:
             self.echo("\ninterrupted: what was learned so far is evaluated and saved; the same command goes on from here")
-            if self.settings.checkpoint_minutes and progress.phase_step:
+            if self._keeps and progress.phase_step:
                 checkpoints.save(self.model, optimizer, progress)
             return True
         finally:
@@ -260,21 +270,37 @@ class Adaptation:
                 parameter.requires_grad_(True)
         return False
 
+    @property
+    def _keeps(self) -> bool:
+        """Whether this process writes checkpoints."""
+        return self.settings.checkpoint_minutes > 0 and self.ranks.main
+
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         decay = [p for p in phase.parameters if p.ndim > 1]
         plain = [p for p in phase.parameters if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": self.settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=phase.learn_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
-    def _step(self, optimizer: torch.optim.Optimizer, batches: Batches, step: int, parameters: List[nn.Parameter]) -> float:
-        """One step of the optimizer; RETURNS the loss. Dropout has the step's own seed, so that a resumed run draws the same."""
+    def _step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        batches: Batches,
+        step: int,
+        parameters: List[nn.Parameter],
+        forward: Optional[Callable[..., Any]] = None,
+    ) -> float:
+        """One step of the optimizer, over this process's share of each batch; RETURNS its loss.
+
+        Dropout has the step's own seed, so that a resumed run draws the same.
+        """
         several = self.settings.accumulate
-        torch.manual_seed(seed_of(self.settings.seed, DROPOUT, step))
+        torch.manual_seed(seed_of(self.settings.seed, DROPOUT, step) + self.ranks.number)
         total = 0.0
         for number in range(step * several, (step + 1) * several):
-            batch, attention = self._moved(batches[number])
+            share, weight = share_of(batches[number], self.ranks.number, self.ranks.count)
+            batch, attention = self._moved(share)
             with self.autocast():
-                loss = masked_loss(self.model, batch, attention) / several
+                loss = masked_loss(self.model, batch, attention, forward) * (weight / several)
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

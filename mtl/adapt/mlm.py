@@ -1,7 +1,7 @@
 """A masked-language model that computes logits at the masked positions only, for any architecture. Pure torch."""
 
 from contextlib import contextmanager
-from typing import Iterator, List, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -54,14 +54,16 @@ def start_at_frequencies(model: PreTrainedModel, counts: Tensor) -> None:
         bias.copy_((smoothed / smoothed.sum()).log())
 
 
-def masked_loss(model: PreTrainedModel, batch: MaskedBatch, attention: Tensor) -> Tensor:
+def masked_loss(
+    model: PreTrainedModel, batch: MaskedBatch, attention: Tensor, forward: Optional[Callable[..., Any]] = None
+) -> Tensor:
     """Mean cross-entropy (nats) over the chosen positions; the vocabulary matrix meets no other position.
 
     At 22M parameters that matrix outweighs the encoder. A hook on the encoder hands its head the chosen rows alone, so
-    the head stays the model's own, whatever the architecture.
+    the head stays the model's own, whatever the architecture. forward: what calls the model, where that is not itself.
     """
     with _only(model, batch.chosen):
-        logits = model(input_ids=batch.pieces, attention_mask=attention).logits
+        logits = (forward or model)(input_ids=batch.pieces, attention_mask=attention).logits
     return nn.functional.cross_entropy(logits.view(-1, logits.shape[-1]).float(), batch.targets)
 
 

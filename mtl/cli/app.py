@@ -113,8 +113,11 @@ def adapt(
         held_out=held_out, precision=precision, device=device, seed=seed, checkpoint_minutes=checkpoint_minutes, keep=keep,
     )  # fmt: skip
     cleaning = CleanSettings(min_words, near_duplicates, tuple(away_from)) if clean else None
-    report = Adaptation(encoder, settings, typer.echo).run(list(texts), list(general), out, resume, cleaning)
-    typer.echo(f"{report['tokens']:,} tokens in {report['seconds']:.0f} s ({report['tokens_per_second']:,} a second) -> {out}")
+    adaptation = Adaptation(encoder, settings, typer.echo)
+    report = adaptation.run(list(texts), list(general), out, resume, cleaning)
+    adaptation.echo(
+        f"{report['tokens']:,} tokens in {report['seconds']:.0f} s ({report['tokens_per_second']:,} a second) -> {out}"
+    )
 
 
 @app.command()
