@@ -121,6 +121,28 @@ def adapt(
 
 
 @app.command()
+def neighbours(
+    labelled: List[str] = typer.Argument(..., help="Labelled training files of all heads, of any format, or converted."),
+    source: List[str] = typer.Option(..., "--from", help="The large corpus, as text for `mtl adapt` (repeatable)."),
+    out: Path = typer.Option(..., "--out", "-o", help="The folder to write to."),
+    k: int = typer.Option(50, help="Paragraphs for each labelled document."),
+    min_words: int = typer.Option(10, help="Shorter paragraphs are left out."),
+    away_from: List[str] = typer.Option([], help="Labelled files (dev, test) whose text is left out (repeatable)."),
+    seed: int = typer.Option(0, help="Of the random control."),
+) -> None:
+    """Pick the text from a large corpus that is most like the labelled documents, and as much at random, to adapt on either.
+
+    \b
+    Example: mtl neighbours corpus/spacy/train.spacy --from wikipedia.jsonl.gz --out near
+    """
+    from mtl.adapt.neighbours import NeighbourSettings, pick_neighbours
+
+    report = pick_neighbours(labelled, source, out, NeighbourSettings(k, min_words, seed), away_from, typer.echo)
+    for name in ("neighbours", "random"):
+        typer.echo(f"{out / name}.jsonl: {report[name]['paragraphs']:,} paragraphs, {report[name]['words']:,} words")
+
+
+@app.command()
 def distance(
     encoder: str = Encoder,
     texts: List[str] = typer.Argument(..., help="Domain text, as for `mtl adapt`."),
