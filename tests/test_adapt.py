@@ -23,11 +23,14 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from mtl.adapt.batches import Batches, fixed_batches, share_of
 from mtl.adapt.blocks import BlockSettings, load_corpus
-from mtl.adapt.checkpoint import Progress
-from mtl.adapt.loop import Adaptation, AdaptSettings, Phase, adapt
+from mtl.adapt.checkpoint import Checkpoints, Progress
+from mtl.adapt.loop import Adaptation, adapt
 from mtl.adapt.masking import MaskedBatch, MaskSettings, mask_words
 from mtl.adapt.mlm import head_parameters, load_mlm, masked_loss
+from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.text import read_documents
+from mtl.adapt.trainer import Phase
+from mtl.adapt.watch import Watch
 from mtl.data.docs import write_docs
 from mtl.encoder.sources import load_tokenizer
 from mtl.errors import UserError
@@ -256,15 +259,15 @@ def test_the_head_warms_up_with_the_encoder_frozen(tiny, text_file, tmp_path, mo
     run = Adaptation(tiny(), AdaptSettings(passes=3, **SMALL))
     before = {name: p.clone() for name, p in run.model.base_model.named_parameters()}
     seen = []
-    real = Adaptation._perplexities
+    real = Adaptation._losses
 
-    def check(self, evaluations):
+    def check(self, measured):
         seen.append(all(torch.equal(before[name], p) for name, p in self.model.base_model.named_parameters()))
-        return real(self, evaluations)
+        return real(self, measured)
 
-    monkeypatch.setattr(Adaptation, "_perplexities", check)
+    monkeypatch.setattr(Adaptation, "_losses", check)
     run.run([text_file], [], tmp_path / "out")
-    assert seen == [True, False]  # untouched at "before", trained at "after"
+    assert seen == [True, False, False, False, False]  # untouched at the first evaluation, trained at the others
 
 
 def test_evaluation_masks_are_fixed_and_runs_repeat(tiny, text_file, tmp_path):
@@ -284,7 +287,8 @@ def test_several_passes_a_step_add_up(tiny, text_file, tmp_path):
     run = Adaptation(tiny(), AdaptSettings(**SMALL))
     run.model.eval()
     corpus = load_corpus([text_file], run.tokenizer, BlockSettings(32, 0.1, 0), tmp_path / "blocks", print)
-    batches = Batches(corpus.train, 4, run.masks, run.pad_id, 0)
+    trainer = run.trainer(corpus, None, Checkpoints(tmp_path / "none", 1, {}))
+    batches = trainer.batches
     parameters = list(run.model.parameters())
 
     class Keep:
@@ -301,7 +305,7 @@ def test_several_passes_a_step_add_up(tiny, text_file, tmp_path):
         single.append([parameter.grad.clone() for parameter in parameters if parameter.grad is not None])
         run.model.zero_grad()
     run.settings.accumulate = 2
-    run._step(keep, batches, 2, [torch.nn.Parameter(torch.zeros(1))])
+    trainer.step(keep, 2, [torch.nn.Parameter(torch.zeros(1))])
     for one, two, both in zip(*single, keep.gradients):
         assert torch.allclose((one + two) / 2, both, atol=1e-6)
 
@@ -329,7 +333,8 @@ def test_budget_in_tokens_and_gradient_checkpointing(tiny, text_file, tmp_path):
 RUN = """
 import pathlib, sys
 from mtl.adapt.checkpoint import Checkpoints
-from mtl.adapt.loop import AdaptSettings, adapt
+from mtl.adapt.loop import adapt
+from mtl.adapt.settings import AdaptSettings
 real = Checkpoints.save
 def save(self, model, optimizer, progress):
     real(self, model, optimizer, progress)
@@ -364,6 +369,85 @@ def test_a_killed_run_goes_on_to_the_same_weights(tiny, text_file, tmp_path, aft
     weights = [(tmp_path / name / "out" / "model.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
     assert not (tmp_path / "b" / "out.checkpoints").exists()
+
+
+def test_general_text_is_replayed_in_its_share(tiny, tmp_path):
+    tokenizer = load_tokenizer(tiny())
+    (tmp_path / "other").mkdir()
+    domain, _ = corpus_of(TEXTS * 20, tokenizer, tmp_path)
+    general, _ = corpus_of(["a king had three daughters " * 8] * 4, tokenizer, tmp_path / "other")
+    masks = MaskSettings(tokenizer.mask_token_id, len(tokenizer), masked=0.0, random=0.0)
+
+    def make():
+        return Batches(domain.train, 7, masks, tokenizer.pad_token_id, 1, general.train, 0.3)
+
+    batches = make()
+    rows = {tuple(row["pieces"].tolist()) for row in domain.train}
+    number = 4 * batches.per_pass
+    every = [[tuple(row) for row in batches[i][0].pieces.tolist()] for i in range(number)]
+    replayed = [row for batch in every for row in batch if row not in rows]
+    assert len(replayed) / sum(map(len, every)) == pytest.approx(0.3, abs=0.02)
+    assert batches.blocks_before(number) == sum(map(len, every)) == 4 * len(domain.train) + len(replayed)
+    assert batches.domain_blocks_before(number) == 4 * len(domain.train)
+    counts = [replayed.count(row) for row in set(replayed)]
+    assert len(counts) == len({tuple(row["pieces"].tolist()) for row in general.train})
+    assert torch.equal(make()[9][0].chosen, batches[9][0].chosen) and torch.equal(make()[9][0].pieces, batches[9][0].pieces)
+
+
+def test_the_best_weights_are_kept_and_given_back(tmp_path):
+    """Losses that are given here: the third evaluation is best, but has forgotten too much; the second is."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    losses = iter([(5.0, 2.0), (4.0, 2.1), (3.0, 2.6), (4.5, 2.2)])
+    progress = Progress()
+    measure = lambda: dict(zip(("in-domain", "general"), next(losses)))  # noqa: E731
+    watch = Watch(measure, Checkpoints(tmp_path / "run", 1, {}), 2, 0.5, writes=True)
+    over = []
+    for step in range(4):
+        torch.nn.init.constant_(model.weight, step)
+        progress.step = step
+        watch.evaluate(model, progress)
+        over.append(watch.forgot(progress))
+    assert over == [False, False, True, False] and not watch.diverged(progress)
+    assert watch.best(progress)["step"] == 1
+    watch.restore(model, progress)
+    assert model.weight.item() == 1.0
+    fresh = Progress(evaluations=[{}])
+    assert not watch.due(0.49, fresh) and watch.due(0.5, fresh)
+    assert not watch.due(0.99, Progress(evaluations=[{}, {}])) and watch.due(1.0, Progress(evaluations=[{}, {}]))
+
+
+def test_a_run_that_forgets_stops_and_saves_what_was_within_the_budget(tiny, text_file, tmp_path):
+    general = tmp_path / "general.txt"
+    general.write_text("\n\n".join(f"A king had {word} daughters." for word in ("two", "three", "four", "five", "six") * 8))
+    changes = {"passes": 40, "learn_rate": 5e-3, "evaluations": 8, "replay": 0.0, "max_forgetting": 0.05}
+    said = []
+    run = Adaptation(tiny(), AdaptSettings(**SMALL, **changes), said.append)
+    report = run.run([text_file], [str(general)], tmp_path / "out")
+    losses = [found["losses"]["general"] for found in report["evaluations"]]
+    assert losses[-1] > losses[0] + 0.05 and all(loss <= losses[0] + 0.05 for loss in losses[:-1])
+    assert len(losses) < 9 and "more than max-forgetting = 0.05" in report["stopped"]
+    assert any(line.startswith("stopped: ") for line in said)
+    assert math.log(report["perplexity_after"]["general"]) <= losses[0] + 0.05
+    again = Adaptation(str(tmp_path / "out"), AdaptSettings(**SMALL, **changes))
+    corpora = again._read([text_file], [str(general)], tmp_path / "blocks", None)
+    found = again.trainer(*corpora, Checkpoints(tmp_path / "none", 1, {})).watch.measure()
+    assert found["in-domain"] == pytest.approx(math.log(report["perplexity_after"]["in-domain"]), abs=1e-4)
+    with pytest.raises(UserError, match="max-forgetting is measured on general text"):
+        run.run([text_file], [], tmp_path / "out")
+
+
+def test_each_layer_learns_at_its_own_rate(tiny, text_file, tmp_path):
+    run = Adaptation(tiny(), AdaptSettings(layer_decay=0.5, **SMALL))
+    corpora = run._read([text_file], [], tmp_path / "blocks", None)
+    trainer = run.trainer(*corpora, Checkpoints(tmp_path / "none", 1, {}))
+    optimizer = trainer.optimizer(Phase("encoder", list(run.model.parameters()), 1.0, 10, 0))
+    names = {id(parameter): name for name, parameter in run.model.named_parameters()}
+    factors = {names[id(p)]: group["factor"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(factors) == len(names)
+    top = trainer.model.config.num_hidden_layers
+    assert factors["bert.embeddings.word_embeddings.weight"] == 0.5 ** (top + 1)
+    assert factors[f"bert.encoder.layer.{top - 1}.output.dense.weight"] == 0.5
+    assert factors["cls.predictions.transform.dense.weight"] == 1.0
 
 
 @pytest.mark.parametrize("several", [1, 2, 3, 5])
@@ -415,7 +499,7 @@ def free_port():
 
 def adapt_until(step, encoder, text_file, out, monkeypatch):
     """A run that Ctrl-C ends in that step."""
-    import mtl.adapt.loop as loop
+    import mtl.adapt.trainer as trainer
 
     calls = []
 
@@ -426,7 +510,7 @@ def adapt_until(step, encoder, text_file, out, monkeypatch):
         return masked_loss(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "masked_loss", interrupt)
+        patched.setattr(trainer, "masked_loss", interrupt)
         return adapt(encoder, [text_file], out, settings=AdaptSettings(passes=4, **SMALL))
 
 

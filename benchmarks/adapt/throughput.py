@@ -21,10 +21,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling
 
-from mtl.adapt.batches import Batches
 from mtl.adapt.blocks import BlockSettings, load_corpus
-from mtl.adapt.loop import Adaptation, AdaptSettings, Phase
+from mtl.adapt.checkpoint import Checkpoints
+from mtl.adapt.loop import Adaptation
+from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.text import read_documents
+from mtl.adapt.trainer import Phase
 from mtl.encoder.precision import lacks
 from mtl.encoder.sources import load_tokenizer, resolve_encoder
 
@@ -70,14 +72,14 @@ def ours(text: str, precision: str, cache: Path) -> Step:
     """A step of `mtl adapt`."""
     run = Adaptation(ENCODER, AdaptSettings(length=LENGTH, batch_blocks=ROWS, precision=precision, device="cpu"))
     corpus = load_corpus([text], run.tokenizer, BlockSettings(LENGTH, 0.05, 0), cache, print)
-    batches = Batches(corpus.train, ROWS, run.masks, run.pad_id, 0)
+    trainer = run.trainer(corpus, None, Checkpoints(cache / "none", 1, {}))
     phase = Phase("encoder", list(run.model.parameters()), 1e-5, 1000, 0)
-    optimizer = run._optimizer(phase)
+    optimizer = trainer.optimizer(phase)
     run.model.train()
 
     def step(number: int) -> int:
-        run._step(optimizer, batches, number, phase.parameters)
-        return int(batches[number][1].sum())
+        trainer.step(optimizer, number, phase.parameters)
+        return int(trainer.batches[number][1].sum())
 
     return step
 

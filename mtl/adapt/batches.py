@@ -1,7 +1,7 @@
 """Masked batches, each a function of its step alone, so that a run can go on from any step. Pure torch."""
 
 import math
-from typing import List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from mtl.adapt.masking import MaskedBatch, MaskSettings, mask_words
 
-ORDER, MASKS, DROPOUT, EVALUATION = range(4)  # kinds of chance, each with its own seeds
+ORDER, MASKS, DROPOUT, EVALUATION, REPLAY = range(5)  # kinds of chance, each with its own seeds
 EVALUATION_RATE = 0.15
 Batch = Tuple[MaskedBatch, torch.Tensor]  # with the attention mask, (blocks, length)
 
@@ -26,26 +26,58 @@ def _generator(seed: int, kind: int, number: int = 0) -> torch.Generator:
 class Batches:
     """The batches of shuffled passes without end; every block is seen once a pass, with masks drawn anew each time.
 
-    blocks: as `Corpus` has them. size: blocks a batch; the last of a pass may be smaller.
+    blocks: as `Corpus` has them. size: blocks of a batch; the last of a pass may be smaller. replay: blocks of general text, of
+    which every batch gets some more, so that they are `share` of all, in passes of their own.
     """
 
-    def __init__(self, blocks: Dataset, size: int, masks: MaskSettings, pad_id: int, seed: int) -> None:
+    def __init__(
+        self, blocks: Dataset, size: int, masks: MaskSettings, pad_id: int, seed: int, replay: Optional[Dataset] = None,
+        share: float = 0.0,
+    ) -> None:  # fmt: skip
         self.blocks, self.size, self.masks, self.pad_id, self.seed = blocks, min(size, len(blocks)), masks, pad_id, seed
         self.per_pass = math.ceil(len(blocks) / self.size)
-        self._order: Tuple[int, torch.Tensor] = (-1, torch.zeros(0))
+        self.replay = replay
+        self.extra = self.size * share / (1 - share) if replay is not None else 0.0  # blocks of general text a batch
+        self._orders: Dict[int, Tuple[int, torch.Tensor]] = {}
 
     def __getitem__(self, number: int) -> Batch:
         """The batch of that number, counted from 0 over all passes."""
         turn, place = divmod(number, self.per_pass)
-        if self._order[0] != turn:
-            self._order = turn, torch.randperm(len(self.blocks), generator=_generator(self.seed, ORDER, turn))
-        rows = self._order[1][place * self.size : (place + 1) * self.size]
-        return _masked(self.blocks, rows.tolist(), self.masks, self.pad_id, _generator(self.seed, MASKS, number))
+        rows = self._order(ORDER, turn, len(self.blocks))[place * self.size : (place + 1) * self.size]
+        parts = [_arrays(self.blocks, rows.tolist())]
+        if self.replay is not None and (again := self._replayed(number)):
+            parts.append(_arrays(self.replay, again))
+        pieces, words = (torch.cat(part) for part in zip(*parts))
+        return _masked(pieces, words, self.masks, self.pad_id, _generator(self.seed, MASKS, number))
 
-    def blocks_before(self, number: int) -> int:
-        """How many blocks the batches before that number hold."""
+    def _replayed(self, number: int) -> List[int]:
+        """The rows of general text in the batch of that number."""
+        assert self.replay is not None
+        places = [divmod(i, len(self.replay)) for i in range(self._replayed_before(number), self._replayed_before(number + 1))]
+        return [int(self._order(REPLAY, turn, len(self.replay))[place]) for turn, place in places]
+
+    def _order(self, kind: int, turn: int, size: int) -> torch.Tensor:
+        known = self._orders.get(kind)
+        if known is None or known[0] != turn:
+            known = self._orders[kind] = turn, torch.randperm(size, generator=_generator(self.seed, kind, turn))
+        return known[1]
+
+    def _replayed_before(self, number: int) -> int:
+        return math.floor(number * self.extra + 1e-9)
+
+    def domain_blocks_before(self, number: int) -> int:
+        """How many blocks of domain text the batches before that number hold."""
         turn, place = divmod(number, self.per_pass)
         return turn * len(self.blocks) + place * self.size
+
+    def blocks_before(self, number: int) -> int:
+        """How many blocks they hold in all."""
+        return self.domain_blocks_before(number) + self._replayed_before(number)
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    masked, attention = batch
+    return MaskedBatch(masked.pieces.to(device), masked.chosen.to(device), masked.targets.to(device)), attention.to(device)
 
 
 def share_of(batch: Batch, number: int, count: int) -> Tuple[Batch, float]:
@@ -71,12 +103,17 @@ def fixed_batches(blocks: Dataset, count: int, size: int, masks: MaskSettings, p
     masks = MaskSettings(masks.mask_id, masks.vocab_size, rate=EVALUATION_RATE)
     rows = np.linspace(0, len(blocks) - 1, min(len(blocks), count)).astype(int)
     groups = np.array_split(rows, math.ceil(len(rows) / size))
-    return [_masked(blocks, group.tolist(), masks, pad_id, generator) for group in groups]
+    return [_masked(*_arrays(blocks, group.tolist()), masks, pad_id, generator) for group in groups]
 
 
-def _masked(blocks: Dataset, rows: List[int], masks: MaskSettings, pad_id: int, generator: torch.Generator) -> Batch:
+def _arrays(blocks: Dataset, rows: List[int]) -> Tuple[torch.Tensor, torch.Tensor]:
+    """pieces, words: (rows, length)."""
     chosen = blocks[rows]
     pieces, words = (torch.from_numpy(np.stack(list(chosen[column]))).long() for column in ("pieces", "words"))
+    return pieces, words
+
+
+def _masked(pieces: torch.Tensor, words: torch.Tensor, masks: MaskSettings, pad_id: int, generator: torch.Generator) -> Batch:
     return mask_words(pieces, words, masks, generator), (pieces != pad_id).long()
 
 

@@ -26,7 +26,8 @@ class Progress:
     phase_seconds: float = 0.0
     seconds: float = 0.0
     head_steps: int = 0
-    perplexity_before: Dict[str, float] = field(default_factory=dict)
+    evaluations: List[Dict[str, Any]] = field(default_factory=list)  # as `Watch.evaluate` makes them
+    stopped: str = ""  # why the run ended before its budget was spent
 
     def enter(self, phase: str) -> None:
         self.phase, self.phase_step, self.phase_seconds = phase, 0, 0.0
@@ -60,11 +61,22 @@ class Checkpoints:
             state |= {f"{kind}:{name}": value for kind, value in optimizer.state.get(parameter, {}).items()}
         with replacing(self.folder / f"step-{progress.step:08d}", "run.json") as partial:
             partial.mkdir()
-            save_file({name: parameter.detach().contiguous() for name, parameter in named.items()}, partial / "model.safetensors")
+            _save_weights(model, partial)
             save_file(state, partial / "optimizer.safetensors")
             write_json(partial / "run.json", {"identity": self.identity, "progress": asdict(progress)})
         for old in self.all()[: -self.keep]:
             shutil.rmtree(old)
+
+    @property
+    def best(self) -> Path:
+        """The folder of the best evaluation's weights."""
+        return self.folder / "best"
+
+    def save_best(self, model: nn.Module, progress: Progress) -> None:
+        """RAISES (UserError): the disk is full; the best before stays."""
+        with replacing(self.best, "model.safetensors") as partial:
+            partial.mkdir()
+            _save_weights(model, partial)
 
     def newest(self) -> Optional[Path]:
         """The newest checkpoint of this run. RAISES (UserError): it is of another one, and what differs."""
@@ -80,6 +92,11 @@ class Checkpoints:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _save_weights(model: nn.Module, folder: Path) -> None:
+    weights = {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+    save_file(weights, folder / "model.safetensors")
 
 
 def load_progress(checkpoint: Path) -> Progress:

@@ -11,7 +11,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tupl
 from transformers import PreTrainedTokenizerFast
 
 from mtl.adapt.cleaning import WORD, CleanReport, CleanSettings, clean
-from mtl.adapt.loop import Adaptation, AdaptSettings
+from mtl.adapt.loop import Adaptation
+from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.text import stream_documents, text_files
 from mtl.errors import UserError, check_range
 

@@ -70,7 +70,9 @@ def adapt(
         ..., help="Domain text: .txt, .jsonl (also .gz), .parquet or .spacy files, folders or patterns."
     ),
     out: Path = typer.Option(..., "--out", "-o", help="The Hugging Face folder to write."),
-    general: List[str] = typer.Option([], help="General text to measure forgetting on (repeat for several)."),
+    general: List[str] = typer.Option([], help="General text, to mix in and to measure forgetting on (repeatable)."),
+    replay: float = typer.Option(0.05, help="Share of general text that is mixed in. 0: all of it is measured on."),
+    max_forgetting: float = typer.Option(0.0, help="Stop when the loss on general text has risen by so many nats. 0: no limit."),
     passes: float = typer.Option(3.0, help="Passes over the text."),
     tokens: float = typer.Option(0, help="At most so many wordpieces of training, as in 2e8. 0: no limit."),
     max_steps: int = typer.Option(0, help="At most so many steps. 0: no limit."),
@@ -80,6 +82,8 @@ def adapt(
     accumulate: int = typer.Option(1, help="Forward passes a step."),
     gradient_checkpointing: bool = typer.Option(False, help="Compute activations twice instead of keeping them."),
     learn_rate: float = typer.Option(1e-4, help="Peak learning rate."),
+    layer_decay: float = typer.Option(1.0, help="Each layer's rate is so many times that of the one above."),
+    evaluations: int = typer.Option(4, help="Evaluations on the way; the weights that are best on held-out text are saved."),
     decay: float = typer.Option(1.0, help="Share of the budget, at its end, in which the rate falls to 0."),
     rate: float = typer.Option(0.2, help="Share of words that are masked."),
     held_out: float = typer.Option(0.05, help="Share of documents kept apart to measure on."),
@@ -101,7 +105,8 @@ def adapt(
     Example: mtl adapt sentence-transformers/all-MiniLM-L6-v2 corpus/domain.txt --out training/encoder
     """
     from mtl.adapt.cleaning import CleanSettings
-    from mtl.adapt.loop import Adaptation, AdaptSettings
+    from mtl.adapt.loop import Adaptation
+    from mtl.adapt.settings import AdaptSettings
     from mtl.adapt.text import text_files
 
     text_files([*texts, *general])  # a wrong name is found before an encoder is fetched
@@ -111,6 +116,7 @@ def adapt(
         passes=passes, tokens=tokens, max_steps=max_steps, minutes=minutes, length=length, batch_blocks=batch_blocks,
         accumulate=accumulate, gradient_checkpointing=gradient_checkpointing, learn_rate=learn_rate, decay=decay, rate=rate,
         held_out=held_out, precision=precision, device=device, seed=seed, checkpoint_minutes=checkpoint_minutes, keep=keep,
+        replay=replay, max_forgetting=max_forgetting, layer_decay=layer_decay, evaluations=evaluations,
     )  # fmt: skip
     cleaning = CleanSettings(min_words, near_duplicates, tuple(away_from)) if clean else None
     adaptation = Adaptation(encoder, settings, typer.echo)

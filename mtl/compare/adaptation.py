@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
 
 from mtl.adapt.cleaning import CleanSettings, labelled_files
-from mtl.adapt.loop import Adaptation, AdaptSettings
+from mtl.adapt.loop import Adaptation
+from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.text import text_files
 from mtl.compare.differences import differences
 from mtl.compare.runs import Run, Runs, key_of

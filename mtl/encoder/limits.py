@@ -126,3 +126,16 @@ def layer_of(parameter: str) -> Optional[int]:
         if part.isdigit() and before in ("layer", "layers", "h", "block", "blocks"):
             return int(part)
     return None
+
+
+def layer_count(model: nn.Module) -> int:
+    """How many layers a transformer has, by its parameters' names."""
+    return 1 + max((n for name, _ in model.named_parameters() if (n := layer_of(name)) is not None), default=-1)
+
+
+def depth_of(parameter: str, layers: int) -> int:
+    """0 for embeddings, 1 + its layer for a layer's parameter, one more for what stands above the layers."""
+    layer = layer_of(parameter)
+    if layer is not None:
+        return layer + 1
+    return 0 if any(part in parameter for part in ("embed", "wte", "wpe", "rel_")) else layers + 1
