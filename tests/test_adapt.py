@@ -19,13 +19,13 @@ from conftest import TEXTS, save_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from mtl.adapt.batches import Batches, fixed_batches, share_of
 from mtl.adapt.blocks import BlockSettings, load_corpus
 from mtl.adapt.checkpoint import Checkpoints, Progress
 from mtl.adapt.loop import Adaptation, adapt
-from mtl.adapt.masking import MaskedBatch, MaskSettings, mask_words
+from mtl.adapt.masking import MaskedBatch, MaskSettings, mask_spans, mask_words, next_pieces
 from mtl.adapt.mlm import head_parameters, load_mlm, masked_loss
 from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.text import read_documents
@@ -465,16 +465,18 @@ def test_shares_of_a_batch_add_up_to_it(tiny, several):
     assert sum(len(share[0].pieces) for share, weight in shares if weight) == 4
 
 
-def test_two_processes_learn_what_one_does(text_file, tmp_path):
+def test_two_processes_learn_what_one_does(tmp_path):
     """The same global batch, without dropout: the same weights to float tolerance, one folder, one voice."""
     pytest.importorskip("accelerate", reason="several processes need it: pip install spacy-mtl[distributed]")
     encoder = save_tiny("bert", tmp_path / "encoder", hidden_dropout_prob=0.0)
-    more = ["--passes", "2", "--length", "32", "--batch-blocks", "5", "--device", "cpu", "--precision", "fp32",
+    text_file = tmp_path / "domain.txt"
+    text_file.write_text("\n\n".join(" ".join([word] * 24) for word in ("pump", "failed", "climb", "oslo") * 10))
+    more = ["--passes", "8", "--no-clean", "--length", "32", "--batch-blocks", "5", "--device", "cpu", "--precision", "fp32",
             "--held-out", "0.1", "--learn-rate", "0.003", "--accumulate", "2"]  # fmt: skip
     torchrun = ["torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port()), "-m"]
     said = {}
     for name, start in (("one", []), ("two", torchrun)):
-        command = [sys.executable, "-m", *start, "mtl", "adapt", encoder, text_file, *more, "--out", str(tmp_path / name)]
+        command = [sys.executable, "-m", *start, "mtl", "adapt", encoder, str(text_file), *more, "--out", str(tmp_path / name)]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr[-3000:]
         said[name] = done.stdout
@@ -598,9 +600,92 @@ def test_nothing_worthless_is_saved(tiny, text_file, tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["blocks", "domain.txt", "mine"]
 
 
-def test_a_decoder_is_refused(tiny):
-    with pytest.raises(UserError, match="no mask token"):
-        Adaptation(tiny("gpt2"), AdaptSettings(**SMALL))
+def test_a_decoder_learns_the_next_wordpiece(tiny, tmp_path):
+    (tmp_path / "domain.txt").write_text("\n\n".join(["one two three four five six seven eight"] * 60))
+    report = adapt(
+        tiny("gpt2"),
+        [str(tmp_path / "domain.txt")],
+        tmp_path / "out",
+        settings=AdaptSettings(passes=30, learn_rate=3e-3, **SMALL),
+    )
+    assert report["objective"] == "next" and report["head_steps"] == 0
+    assert report["perplexity_after"]["in-domain"] < report["perplexity_before"]["in-domain"] / 3
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path / "out"), AutoTokenizer.from_pretrained(tmp_path / "out")
+    known = tokenizer("one two three four", return_tensors="pt")
+    following = tokenizer("one two three four five")["input_ids"][known["input_ids"].shape[1]]
+    assert model(**known).logits[0, -1].argmax().item() == following
+    with pytest.raises(UserError, match="no mask token, which objective = 'words' needs; for a decoder set objective = \"next\""):
+        Adaptation(tiny("gpt2"), AdaptSettings(objective="words", **SMALL))
+    with pytest.raises(UserError, match=r'objective = "next" is for decoders, and encoder .* is a bert'):
+        Adaptation(tiny(), AdaptSettings(objective="next", **SMALL))
+
+
+def test_next_wordpieces_are_of_words():
+    pieces = torch.tensor([[1, 10, 11, 12, 2, 13, 2, 0]])
+    batch = next_pieces(pieces, torch.tensor([[0, 1, 1, 2, 0, 3, 0, 0]]), MaskSettings(-1, 20), torch.Generator())
+    assert batch.chosen[0].tolist() == [True, True, True, False, True, False, False, False]
+    assert batch.targets.tolist() == [10, 11, 12, 13] and torch.equal(batch.pieces, pieces)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 60), st.floats(0.05, 0.9))
+def test_masked_spans_are_whole_words_in_their_share(seed, blocks, words, rate):
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.repeat_interleave(torch.arange(1, words + 1), 2).expand(blocks, -1)
+    pieces = torch.randint(10, 100, table.shape, generator=generator)
+    batch = mask_spans(pieces, table, MaskSettings(5, 100, rate=rate, kind="spans"), generator)
+    of_word = batch.chosen.view(blocks, words, 2)
+    assert torch.equal(of_word[..., 0], of_word[..., 1])
+    assert (of_word[..., 0].sum(1) == max(1, round(rate * words))).all()
+    assert torch.equal(batch.pieces[~batch.chosen], pieces[~batch.chosen]) and torch.equal(batch.targets, pieces[batch.chosen])
+
+
+def test_spans_are_longer_than_words_and_hidden_as_one():
+    generator = torch.Generator().manual_seed(0)
+    words = torch.arange(1, 513).expand(60, 512)
+    pieces = torch.randint(10, 1000, words.shape, generator=generator)
+    batch = mask_spans(pieces, words, MaskSettings(5, 1000, rate=0.15, kind="spans"), generator)
+    starts = (batch.chosen & ~batch.chosen.roll(1, 1)).sum().item()
+    assert 3 < batch.chosen.sum().item() / starts < 5.5  # a mean of 3.8, and some that touch
+    assert (batch.pieces[batch.chosen] == 5).float().mean().item() == pytest.approx(0.8, abs=0.05)
+    both = batch.chosen[:, 1:] & batch.chosen[:, :-1]
+    same = (batch.pieces[:, 1:][both] == 5) == (batch.pieces[:, :-1][both] == 5)
+    assert same.float().mean() > 0.9
+
+
+def test_spans_as_objective_are_measured_as_words_are(tiny, text_file, tmp_path):
+    report = adapt(tiny(), [text_file], tmp_path / "spans", settings=AdaptSettings(objective="spans", **SMALL))
+    words = adapt(tiny(), [text_file], tmp_path / "words", settings=AdaptSettings(max_steps=1, **SMALL))
+    assert report["objective"] == "spans" and report["steps"] > 1
+    assert len(report["evaluations"]) == 5 and words["objective"] == "words"
+
+
+def test_lora_trains_few_weights_and_is_merged(tiny, text_file, tmp_path):
+    pytest.importorskip("peft", reason="needs it: pip install spacy-mtl[lora]")
+    settings_ = AdaptSettings(passes=6, lora=2, learn_rate=1e-2, **SMALL)
+    run = Adaptation(tiny(), settings_)
+    before = {name: p.detach().clone() for name, p in run.model.base_model.named_parameters() if "lora_" not in name}
+    trainer = run.trainer(*run._read([text_file], [], tmp_path / "blocks", None), Checkpoints(tmp_path / "none", 1, {}))
+    *_, phase = trainer._phases(10)
+    assert {name for name, p in run.model.base_model.named_parameters() if any(p is own for own in phase.parameters)} == {
+        name for name, _ in run.model.base_model.named_parameters() if "lora_" in name
+    }
+    report = run.run([text_file], [], tmp_path / "out")
+    assert report["perplexity_after"]["in-domain"] < report["perplexity_before"]["in-domain"]
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    assert not any("lora" in name or "base_layer" in name for name in stored)
+    changed = {name for name, one in before.items() if not torch.equal(stored["bert." + name.replace(".base_layer", "")], one)}
+    assert changed and all(name.endswith("base_layer.weight") for name in changed)
+    again = Adaptation(str(tmp_path / "out"), AdaptSettings(**SMALL))
+    corpora = again._read([text_file], [], tmp_path / "blocks", None)
+    found = again.trainer(*corpora, Checkpoints(tmp_path / "none", 1, {})).watch.measure()
+    assert found["in-domain"] == pytest.approx(math.log(report["perplexity_after"]["in-domain"]), abs=1e-3)
+
+
+def test_minutes_in_which_no_step_fits(tiny, text_file, tmp_path):
+    with pytest.raises(UserError, match=r"minutes = 1e-06: one step takes .* s that are for the head. Give more minutes"):
+        adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(minutes=1e-6, **SMALL))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_packaged_encoder_with_other_weights_is_refused(tmp_path, monkeypatch):

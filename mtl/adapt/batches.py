@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from mtl.adapt.masking import MaskedBatch, MaskSettings, mask_words
+from mtl.adapt.masking import MaskedBatch, MaskSettings, mask
 
 ORDER, MASKS, DROPOUT, EVALUATION, REPLAY = range(5)  # kinds of chance, each with its own seeds
 EVALUATION_RATE = 0.15
@@ -100,7 +100,8 @@ def share_of(batch: Batch, number: int, count: int) -> Tuple[Batch, float]:
 def fixed_batches(blocks: Dataset, count: int, size: int, masks: MaskSettings, pad_id: int) -> List[Batch]:
     """Evaluation batches of `count` blocks from all over the text: the same masks every time, at the same rate in every run."""
     generator = _generator(0, EVALUATION)
-    masks = MaskSettings(masks.mask_id, masks.vocab_size, rate=EVALUATION_RATE)
+    kind = "next" if masks.kind == "next" else "words"
+    masks = MaskSettings(masks.mask_id, masks.vocab_size, rate=EVALUATION_RATE, kind=kind)
     rows = np.linspace(0, len(blocks) - 1, min(len(blocks), count)).astype(int)
     groups = np.array_split(rows, math.ceil(len(rows) / size))
     return [_masked(*_arrays(blocks, group.tolist()), masks, pad_id, generator) for group in groups]
@@ -114,7 +115,7 @@ def _arrays(blocks: Dataset, rows: List[int]) -> Tuple[torch.Tensor, torch.Tenso
 
 
 def _masked(pieces: torch.Tensor, words: torch.Tensor, masks: MaskSettings, pad_id: int, generator: torch.Generator) -> Batch:
-    return mask_words(pieces, words, masks, generator), (pieces != pad_id).long()
+    return mask(pieces, words, masks, generator), (pieces != pad_id).long()
 
 
 def count_pieces(blocks: Dataset, vocabulary: int) -> torch.Tensor:

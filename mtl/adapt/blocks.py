@@ -19,7 +19,7 @@ from mtl.adapt.text import stream_documents, text_files
 from mtl.errors import UserError
 from mtl.files import read_json, replacing, sha256_of, write_json
 
-FORMAT = 1  # of the shards; another one is made anew
+FORMAT = 2  # of the shards; another one is made anew
 TOGETHER = 1 << 20  # characters that are cut into wordpieces at once, on all cores: 100 MB of encodings
 FEATURES = Features({"pieces": DatasetSequence(Value("int32")), "words": DatasetSequence(Value("int32"))})
 
@@ -196,10 +196,10 @@ def _held_out(documents: int, settings: BlockSettings, named: str) -> np.ndarray
 def _blocks(
     files: List[Path], chosen: np.ndarray, tokenizer: PreTrainedTokenizerFast, length: int, bar: tqdm
 ) -> Iterator[Dict[str, np.ndarray]]:
-    """Pack the chosen documents, each closed by the separator, into blocks of exactly `length` wordpieces."""
+    """Pack the chosen documents, each closed by the separator (a decoder's: its end of text), into blocks of `length` pieces."""
     prefix, suffix = special_ends(tokenizer)
     room = length - len(prefix) - len(suffix)
-    separator = suffix[:1]
+    separator = suffix[:1] or ([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])
     pieces, words = np.zeros(0, np.int32), np.zeros(0, np.int32)
     for encodings in _encoded(files, chosen, tokenizer, bar):
         pieces = np.concatenate([pieces, *(np.array(encoding.ids + separator, np.int32) for encoding in encodings)])

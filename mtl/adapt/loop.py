@@ -14,6 +14,7 @@ from mtl.adapt.batches import Batch, Batches, fixed_batches, moved
 from mtl.adapt.blocks import BlockSettings, Corpus, load_corpus
 from mtl.adapt.checkpoint import Checkpoints, shape_of
 from mtl.adapt.cleaning import CleanSettings
+from mtl.adapt.lora import add_lora, merge_lora
 from mtl.adapt.masking import MaskSettings
 from mtl.adapt.mlm import load_mlm, mean_loss
 from mtl.adapt.ranks import Ranks
@@ -36,22 +37,28 @@ class Adaptation:
         self.settings, self.ranks = settings, Ranks(settings.device)
         self.echo: Callable[[str], None] = echo if self.ranks.main else lambda _: None
         self.tokenizer: PreTrainedTokenizerFast = load_tokenizer(encoder)
-        if self.tokenizer.mask_token_id is None:
+        mask_id = self.tokenizer.mask_token_id
+        automatic = "next" if mask_id is None else "words"
+        objective = automatic if settings.objective == "auto" else settings.objective
+        if objective != "next" and mask_id is None:
             raise UserError(
-                f"encoder {encoder!r}: its tokenizer has no mask token; masked-LM training needs an encoder of the BERT kind"
+                f"encoder {encoder!r}: its tokenizer has no mask token, which objective = {objective!r} needs; "
+                f'for a decoder set objective = "next"'
             )
         torch.manual_seed(settings.seed)  # the head that a checkpoint lacks starts at random
-        self.model, self.missing = load_mlm(encoder)
+        self.model, self.missing = load_mlm(encoder, causal=objective == "next")
         longest = real_length(self.model.base_model, self.model.config)
         if settings.length > longest:
             raise UserError(f"length = {settings.length} is more than the encoder's {longest} wordpieces")
         self.device = self.ranks.device
+        if settings.lora:
+            add_lora(self.model.base_model, settings.lora)
         self.model.to(self.device)
         if settings.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         fastest = "bf16" if settings.precision == "auto" and self.ranks.agree(faster_in_bf16(self.device)) else "fp32"
         self.precision = fastest if settings.precision == "auto" else settings.precision
-        self.masks = MaskSettings(self.tokenizer.mask_token_id, len(self.tokenizer), rate=settings.rate)
+        self.masks = MaskSettings(-1 if mask_id is None else mask_id, len(self.tokenizer), settings.rate, kind=objective)
         self.pad_id = -1 if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
 
     def autocast(self) -> AbstractContextManager:
@@ -78,7 +85,15 @@ class Adaptation:
         self.ranks.wait()
         trainer = self.trainer(corpus, other, checkpoints)
         trainer.train()
-        report = {**trainer.report(), "precision": self.precision, "cleaning": corpus.cleaning, "settings": asdict(settings)}
+        if settings.lora:
+            merge_lora(self.model.base_model)
+        report = {
+            **trainer.report(),
+            "precision": self.precision,
+            "objective": self.masks.kind,
+            "cleaning": corpus.cleaning,
+            "settings": asdict(settings),
+        }
         report |= {"documents": corpus.documents, "words": corpus.words, "held_out_documents": corpus.held_documents}
         self._say(report)
         if self.ranks.main:

@@ -5,7 +5,8 @@ from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from mtl.adapt.masking import MaskedBatch
 from mtl.encoder.limits import set_attention_dropout
@@ -13,32 +14,38 @@ from mtl.encoder.sources import load_config, load_pretrained
 from mtl.errors import UserError
 
 
-def load_mlm(name: str) -> Tuple[PreTrainedModel, List[str]]:
-    """The encoder with its tied masked-LM head, and the names of the head's parameters that the checkpoint lacks.
+def load_mlm(name: str, causal: bool = False) -> Tuple[PreTrainedModel, List[str]]:
+    """The encoder with its tied language-model head, and the names of the head's parameters that the checkpoint lacks.
 
-    RAISES (UserError): the architecture has no masked-LM form (a decoder such as GPT-2).
+    causal: for a decoder, the form that predicts the next wordpiece. RAISES (UserError): the architecture has no such form.
     """
     config = load_config(name)
     set_attention_dropout(config, 0.0)
+    kind = "causal" if causal else "masked"
+    if causal and config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise UserError(
+            f'objective = "next" is for decoders, and encoder {name!r} is a {config.model_type}; use "words" or "spans"'
+        )
     try:
-        model, info = load_pretrained(AutoModelForMaskedLM, name, config=config)
+        model, info = load_pretrained(AutoModelForCausalLM if causal else AutoModelForMaskedLM, name, config=config)
     except ValueError as error:
         if "Unrecognized configuration class" in str(error):
             raise UserError(
-                f"encoder {name!r}: {config.model_type} has no masked-LM form; use an encoder of the BERT kind"
+                f"encoder {name!r}: {config.model_type} has no {kind}-LM form; use an encoder of the BERT kind"
             ) from None
         raise
     base = model.base_model_prefix + "."
-    missing = [key for key in info["missing_keys"] if not key.startswith(base)]
     lost = [key for key in info["missing_keys"] if key.startswith(base)]
     if lost:
         raise UserError(f"encoder {name!r}: the checkpoint lacks {len(lost)} weights of the encoder, {lost[0]} among them")
     model.tie_weights()
-    return model, missing
+    own = {id(parameter) for parameter in head_parameters(model)}
+    named = {name for name, parameter in model.named_parameters(remove_duplicate=False) if id(parameter) in own}
+    return model, [key for key in info["missing_keys"] if key in named]
 
 
 def head_parameters(model: PreTrainedModel) -> List[nn.Parameter]:
-    """The parameters of the masked-LM head that it does not share with the encoder."""
+    """The parameters of the language-model head that it does not share with the encoder."""
     shared = {id(parameter) for parameter in model.base_model.parameters()}
     return [parameter for parameter in model.parameters() if id(parameter) not in shared]
 

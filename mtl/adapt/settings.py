@@ -24,6 +24,10 @@ class AdaptSettings:
     warmup: float = 0.06  # share of the steps in which the rate rises
     decay: float = 1.0  # share of the budget, at its end, in which it falls to 0; between the two it stays
     weight_decay: float = 0.01
+    objective: str = (
+        "auto"  # "words", "spans" (masked), "next" (for decoders); auto: words where there is a mask token, else next
+    )
+    lora: int = 0  # rank of the updates that are trained in place of the encoder's own weights; 0: those themselves
     rate: float = 0.2  # share of words that are masked; at 15% when measuring, whatever it is here
     held_out: float = 0.05
     replay: float = 0.05  # share of general text in the batches, where some is given
@@ -40,6 +44,8 @@ class AdaptSettings:
     def check(self) -> None:
         """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
         check_choice("precision", self.precision, ("auto", "fp32", "bf16"))
+        check_choice("objective", self.objective, ("auto", "words", "spans", "next"))
+        check_range("lora", self.lora, 0)
         check_range("passes", self.passes, 0.001)
         check_range("tokens", self.tokens, 0)
         check_range("max-steps", self.max_steps, 0)

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from mtl.adapt.batches import DROPOUT, Batches, count_pieces, moved, seed_of, share_of
 from mtl.adapt.checkpoint import Checkpoints, Progress, load_optimizer, load_progress, load_weights
+from mtl.adapt.lora import lora_parameters
 from mtl.adapt.mlm import head_parameters, masked_loss, start_at_frequencies
 from mtl.adapt.ranks import Ranks
 from mtl.adapt.settings import AdaptSettings
@@ -114,7 +115,10 @@ class Trainer:
             head = head_parameters(self.model) if head_steps else []
             yield Phase("head", head, settings.head_learn_rate, head_steps, settings.minutes * share)
         left = max(1, steps - self.progress.head_steps)
-        yield Phase("encoder", list(self.model.parameters()), settings.learn_rate, left, settings.minutes * (1 - share))
+        every = list(self.model.parameters())
+        if settings.lora:
+            every = lora_parameters(self.model) + head_parameters(self.model)
+        yield Phase("encoder", every, settings.learn_rate, left, settings.minutes * (1 - share))
 
     def _phase(self, phase: Phase, start: Optional[Path], bar: tqdm) -> None:
         """Train until the phase's budget is spent, or Ctrl-C ends it. start: the checkpoint it goes on from."""
@@ -135,6 +139,7 @@ class Trainer:
                     group["lr"] = phase.rate(progress, self.settings) * group["factor"]
                 loss = self.step(optimizer, progress.step, phase.parameters, forward)
                 progress.count(self.ranks.agree(time.monotonic() - stepped))
+                self._check_minutes(phase)
                 self._show(bar, phase, loss)
                 if phase.name == "encoder" and self.watch.due(phase.spent(progress), progress):
                     self._evaluate(bar)
@@ -208,6 +213,15 @@ class Trainer:
             self._estimate(bar, phase)
             rate = self.tokens() / max(self.progress.seconds - self.began[1], 1e-9)
             bar.set_postfix_str(f"loss {loss:.3f}, {rate:,.0f} tokens/s", refresh=False)
+
+    def _check_minutes(self, phase: Phase) -> None:
+        """RAISES (UserError): the first step alone took longer than the whole phase was to take."""
+        progress = self.progress
+        if progress.phase_step == 1 and 0 < 60 * phase.minutes < progress.phase_seconds:
+            raise UserError(
+                f"minutes = {self.settings.minutes}: one step takes {progress.phase_seconds:.2g} s, which is more than the "
+                f"{60 * phase.minutes:.2g} s that are for the {phase.name}. Give more minutes, or a smaller batch-blocks"
+            )
 
     def _estimate(self, bar: tqdm, phase: Phase) -> None:
         """Where the time is what ends the phase: as many steps as it will do at this rate, for the time left on the bar."""

@@ -85,7 +85,11 @@ def adapt(
     layer_decay: float = typer.Option(1.0, help="Each layer's rate is so many times that of the one above."),
     evaluations: int = typer.Option(4, help="Evaluations on the way; the weights that are best on held-out text are saved."),
     decay: float = typer.Option(1.0, help="Share of the budget, at its end, in which the rate falls to 0."),
+    objective: str = typer.Option("auto", help="words or spans (masked), next (for decoders); auto: words, or next."),
     rate: float = typer.Option(0.2, help="Share of words that are masked."),
+    lora: int = typer.Option(
+        0, help="Train updates of this rank beside the encoder's weights, merged at the end. 0: the weights."
+    ),
     held_out: float = typer.Option(0.05, help="Share of documents kept apart to measure on."),
     precision: str = typer.Option("auto", help="auto, fp32 or bf16; auto takes bf16 where it measures faster."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, ..."),
@@ -98,7 +102,7 @@ def adapt(
     near_duplicates: float = typer.Option(0.8, help="Cleaning: share of 5-grams that makes a document one. 0: none is."),
     away_from: List[str] = typer.Option([], help="Cleaning: labelled files (dev, test) whose text is dropped (repeatable)."),
 ) -> None:
-    """Continue an encoder's pretraining on domain text, by masked language modelling of whole words.
+    """Continue an encoder's pretraining on domain text, by masked language modelling (a decoder's: of the next wordpiece).
 
     \b
     Ctrl-C ends the run early and saves what was learned; the same command goes on from there, as after a crash.
@@ -117,6 +121,7 @@ def adapt(
         accumulate=accumulate, gradient_checkpointing=gradient_checkpointing, learn_rate=learn_rate, decay=decay, rate=rate,
         held_out=held_out, precision=precision, device=device, seed=seed, checkpoint_minutes=checkpoint_minutes, keep=keep,
         replay=replay, max_forgetting=max_forgetting, layer_decay=layer_decay, evaluations=evaluations,
+        objective=objective, lora=lora,
     )  # fmt: skip
     cleaning = CleanSettings(min_words, near_duplicates, tuple(away_from)) if clean else None
     adaptation = Adaptation(encoder, settings, typer.echo)
