@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.encoder.limits import check_memory, good_batch, layer_of, pick_device, real_length
+from mtl.encoder.limits import check_memory, depth_of, good_batch, layer_count, pick_device, real_length
 from mtl.encoder.precision import PRECISIONS, Serving, predicting_in, training_in, usable
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
@@ -158,7 +158,7 @@ class Encoder(nn.Module):
     @property
     def layers(self) -> int:
         """How many layers the transformer has, by its parameters' names."""
-        return 1 + max((n for name, _ in self.model.named_parameters() if (n := layer_of(name)) is not None), default=-1)
+        return layer_count(self.model)
 
     def _freeze(self, count: int) -> None:
         if count > self.layers:
@@ -168,11 +168,8 @@ class Encoder(nn.Module):
             parameter.requires_grad_(False)
 
     def depth(self, parameter: str) -> int:
-        """0 for embeddings, 1 + its layer for a layer's parameter, one more for what stands above the layers."""
-        layer = layer_of(parameter)
-        if layer is not None:
-            return layer + 1
-        return 0 if any(part in parameter for part in ("embed", "wte", "wpe", "rel_")) else self.layers + 1
+        """See `depth_of`."""
+        return depth_of(parameter, self.layers)
 
     def encode(self, docs: Sequence[Tokens], prompts: Optional[Sequence[str]] = None, *, train: bool = False) -> TokenVectors:
         """One item a document; with `prompts`, one of the same number, each is encoded as `[CLS] prompt [SEP] window [SEP]`.
