@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import List, Tuple
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -27,12 +28,21 @@ DATA = Path(os.environ.get("MTL_DATA", ROOT.parent / "shared" / "data"))
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 37}
 
 
+def parts_of(normalizer: normalizers.Normalizer, pre_tokenizer: pre_tokenizers.PreTokenizer) -> Tuple[List[str], List[str]]:
+    """The beginnings of three characters of the words of `TEXTS`, and all characters.
+
+    The trainers of WordPiece and Unigram break ties by chance, so that every process would test another vocabulary.
+    """
+    words = [word for text in TEXTS for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))]
+    return sorted({word[:3] for word in words if len(word) > 2}), sorted(set("".join(words)))
+
+
 def wordpiece_tokenizer() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=150, special_tokens=specials))
+    normalizer, pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    beginnings, characters = parts_of(normalizer, pre_tokenizer)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{one}" for one in characters), *beginnings]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -70,11 +80,12 @@ def byte_tokenizer(specials: bool = True) -> PreTrainedTokenizerFast:
 
 def unigram_tokenizer() -> PreTrainedTokenizerFast:
     """SentencePiece-like, as DeBERTa-v3 has it."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    normalizer, pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+    beginnings, characters = parts_of(normalizer, pre_tokenizer)
     specials = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
-    tokenizer.train_from_iterator(TEXTS, trainers.UnigramTrainer(vocab_size=150, special_tokens=specials, unk_token="[UNK]"))
+    scored = [*((piece, 0.0) for piece in specials), *((one, -6.0) for one in characters), *((one, -4.0) for one in beginnings)]
+    tokenizer = Tokenizer(models.Unigram(scored, unk_id=3))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
     )

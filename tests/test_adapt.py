@@ -177,6 +177,10 @@ def test_each_block_comes_once_a_pass_and_a_batch_is_known_by_its_number(tiny, t
     fresh = Batches(corpus.train, 7, masks, tokenizer.pad_token_id, seed=1)[last][0]
     assert torch.equal(fresh.pieces, passes[2][3]) and torch.equal(fresh.chosen, batches[last][0].chosen)
     assert batches.blocks_before(last) == sum(len(pieces) for one in passes for pieces in one) - sum(map(len, passes[2][3:]))
+    assert len(passes[0][-1]) < 7 and batches.batches_for(3.0) == 3 * batches.per_pass  # a short batch ends each pass
+    for blocks in (1, 7, 7.5, len(rows), 2 * len(rows) + 1):
+        number = batches.batches_for(100.0, blocks)
+        assert batches.blocks_before(number - 1) < blocks <= batches.blocks_before(number)
     fixed = [fixed_batches(corpus.held, 5, 2, MaskSettings(masks.mask_id, masks.vocab_size, rate), 0) for rate in (0.1, 0.8)]
     assert all(torch.equal(a[0].chosen, b[0].chosen) for a, b in zip(*fixed))
 
@@ -662,7 +666,7 @@ def test_spans_as_objective_are_measured_as_words_are(tiny, text_file, tmp_path)
 
 def test_lora_trains_few_weights_and_is_merged(tiny, text_file, tmp_path):
     pytest.importorskip("peft", reason="needs it: pip install spacy-mtl[lora]")
-    settings_ = AdaptSettings(passes=6, lora=2, learn_rate=1e-2, **SMALL)
+    settings_ = AdaptSettings(passes=12, lora=2, learn_rate=1e-2, **SMALL)
     run = Adaptation(tiny(), settings_)
     before = {name: p.detach().clone() for name, p in run.model.base_model.named_parameters() if "lora_" not in name}
     trainer = run.trainer(*run._read([text_file], [], tmp_path / "blocks", None), Checkpoints(tmp_path / "none", 1, {}))

@@ -1,6 +1,7 @@
 """Masked batches, each a function of its step alone, so that a run can go on from any step. Pure torch."""
 
 import math
+from bisect import bisect_left
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
@@ -73,6 +74,15 @@ class Batches:
     def blocks_before(self, number: int) -> int:
         """How many blocks they hold in all."""
         return self.domain_blocks_before(number) + self._replayed_before(number)
+
+    def batches_for(self, passes: float, blocks: float = math.inf) -> int:
+        """The fewest batches that hold so many passes over the domain text, or so many blocks in all if that is sooner."""
+        most = math.ceil(passes * self.per_pass)
+        ends = (
+            bisect_left(range(most), passes * len(self.blocks), key=self.domain_blocks_before),
+            bisect_left(range(most), blocks, key=self.blocks_before),
+        )
+        return max(1, min(ends))
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

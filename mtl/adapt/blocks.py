@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from array import array
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
@@ -44,6 +45,7 @@ class Corpus:
     documents: int
     held_documents: int
     words: int
+    held_bytes: int  # of the documents held out, as UTF-8
     key: str
     cleaning: Optional[Dict[str, Any]]  # what `CleanReport` holds
 
@@ -115,7 +117,7 @@ def _open(folder: Path) -> Corpus:
     parts = {
         part: load_from_disk(str(folder / part)).with_format("numpy") for part in ("train", "held") if (folder / part).exists()
     }
-    given = {name: about[name] for name in ("documents", "held_documents", "words", "key", "cleaning")}
+    given = {name: about[name] for name in ("documents", "held_documents", "words", "held_bytes", "key", "cleaning")}
     return Corpus(parts["train"], parts.get("held"), **given)
 
 
@@ -150,6 +152,7 @@ def _write(
             _save(folder / part, given, named)
     (folder / "clean.jsonl").unlink(missing_ok=True)
     about = {"documents": counted.documents, "held_documents": int(held.sum()), "words": counted.words}
+    about["held_bytes"] = int(np.frombuffer(counted.bytes, np.int64)[held].sum())
     return {**about, "cleaning": None if cleaning is None else asdict(report)}
 
 
@@ -158,11 +161,13 @@ class _Counted:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts, self.documents, self.words = texts, 0, 0
+        self.bytes = array("q")  # of each document
 
     def __iter__(self) -> Iterator[str]:
         for text in self.texts:
             self.documents += 1
             self.words += len(text.split())
+            self.bytes.append(len(text.encode()))
             yield text
 
 
@@ -252,6 +257,11 @@ def _from_one(words: np.ndarray) -> np.ndarray:
     """The same words, counted from 1."""
     first = words[words > 0].min(initial=np.iinfo(np.int32).max)
     return np.where(words > 0, words - first + 1, 0).astype(np.int32)
+
+
+def count_words_pieces(blocks: Dataset) -> int:
+    """How many wordpieces of words there are, without specials, separators and padding."""
+    return sum(int((np.concatenate(list(batch["words"])) > 0).sum()) for batch in blocks.iter(2000))
 
 
 def special_ends(tokenizer: PreTrainedTokenizerFast) -> Tuple[List[int], List[int]]:

@@ -1,6 +1,7 @@
 """A run of continued pretraining: read, train, report, save."""
 
 import json
+import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from mtl.adapt.batches import Batch, Batches, fixed_batches, moved
-from mtl.adapt.blocks import BlockSettings, Corpus, load_corpus
+from mtl.adapt.blocks import BlockSettings, Corpus, count_words_pieces, load_corpus
 from mtl.adapt.checkpoint import Checkpoints, shape_of
 from mtl.adapt.cleaning import CleanSettings
 from mtl.adapt.lora import add_lora, merge_lora
@@ -95,6 +96,9 @@ class Adaptation:
             "settings": asdict(settings),
         }
         report |= {"documents": corpus.documents, "words": corpus.words, "held_out_documents": corpus.held_documents}
+        loss = math.log(report["perplexity_after"][DOMAIN])
+        assert corpus.held is not None
+        report["bits_per_byte"] = loss / math.log(2) * count_words_pieces(corpus.held) / corpus.held_bytes
         self._say(report)
         if self.ranks.main:
             self._save(out, report)

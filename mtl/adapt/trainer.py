@@ -99,11 +99,10 @@ class Trainer:
 
     def _planned_steps(self) -> int:
         """The steps of the whole run, if the minutes allow."""
-        settings, batches = self.settings, self.batches
-        several = settings.passes * len(batches.blocks) / batches.size
-        if settings.tokens:
-            several = min(several, settings.tokens / settings.length / (batches.size + batches.extra))
-        steps = max(1, math.ceil(several / settings.accumulate))
+        settings = self.settings
+        blocks = settings.tokens / settings.length if settings.tokens else math.inf
+        several = self.batches.batches_for(settings.passes, blocks)
+        steps = math.ceil(several / settings.accumulate)
         return min(steps, settings.max_steps) if settings.max_steps else steps
 
     def _phases(self, steps: int) -> Iterator[Phase]:

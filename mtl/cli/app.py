@@ -90,6 +90,7 @@ def adapt(
     lora: int = typer.Option(
         0, help="Train updates of this rank beside the encoder's weights, merged at the end. 0: the weights."
     ),
+    grow_vocabulary: int = typer.Option(0, help="Try so many domain words as wordpieces: adapts twice, and keeps the better."),
     held_out: float = typer.Option(0.05, help="Share of documents kept apart to measure on."),
     precision: str = typer.Option("auto", help="auto, fp32 or bf16; auto takes bf16 where it measures faster."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, ..."),
@@ -124,6 +125,12 @@ def adapt(
         objective=objective, lora=lora,
     )  # fmt: skip
     cleaning = CleanSettings(min_words, near_duplicates, tuple(away_from)) if clean else None
+    check_range("grow-vocabulary", grow_vocabulary, 0)
+    if grow_vocabulary:
+        from mtl.adapt.vocabulary import adapt_with_words
+
+        adapt_with_words(encoder, settings, grow_vocabulary, list(texts), list(general), out, resume, cleaning, typer.echo)
+        return
     adaptation = Adaptation(encoder, settings, typer.echo)
     report = adaptation.run(list(texts), list(general), out, resume, cleaning)
     adaptation.echo(
