@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from mtl.training.optimizer import adamw
 
+torch.set_num_threads(1)  # tiny tensors are no faster on two cores, and far slower where those are busy
 ROOT = Path(__file__).parent.parent
 TEXTS = [
     "The No. 2 hydraulic pump failed on climb out of Oslo; crew noted a pressure drop.",

@@ -25,13 +25,13 @@ from mtl.adapt.batches import Batches, fixed_batches, share_of
 from mtl.adapt.blocks import BlockSettings, load_corpus
 from mtl.adapt.checkpoint import Checkpoints, Progress
 from mtl.adapt.loop import Adaptation, adapt
-from mtl.adapt.masking import MaskedBatch, MaskSettings, mask_spans, mask_words, next_pieces
-from mtl.adapt.mlm import head_parameters, load_mlm, masked_loss
 from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.text import read_documents
 from mtl.adapt.trainer import Phase
 from mtl.adapt.watch import Watch
 from mtl.data.docs import write_docs
+from mtl.encoder.masking import MaskedBatch, MaskSettings, mask_spans, mask_words, next_pieces
+from mtl.encoder.mlm import head_parameters, load_mlm, masked_loss
 from mtl.encoder.sources import load_tokenizer
 from mtl.errors import UserError
 

@@ -8,10 +8,10 @@ import torch
 from conftest import FAMILIES, make_nlp, save_tiny
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from mtl.adapt.mlm import load_mlm
 from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.vocabulary import adapt_with_words
 from mtl.adapt.words import domain_words, grow
+from mtl.encoder.mlm import load_mlm
 from mtl.encoder.sources import load_tokenizer
 from mtl.encoder.windows import Tokens
 from mtl.errors import UserError

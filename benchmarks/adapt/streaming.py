@@ -18,7 +18,7 @@ from typing import Any, Dict, List
 
 from mtl.adapt.batches import Batches
 from mtl.adapt.blocks import BlockSettings, load_corpus
-from mtl.adapt.masking import MaskSettings
+from mtl.encoder.masking import MaskSettings
 from mtl.encoder.sources import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from mtl.adapt.masking import MaskedBatch, MaskSettings, mask
+from mtl.encoder.masking import MaskedBatch, MaskSettings, mask
 
 ORDER, MASKS, DROPOUT, EVALUATION, REPLAY = range(5)  # kinds of chance, each with its own seeds
 EVALUATION_RATE = 0.15

@@ -16,13 +16,13 @@ from mtl.adapt.blocks import BlockSettings, Corpus, count_words_pieces, load_cor
 from mtl.adapt.checkpoint import Checkpoints, shape_of
 from mtl.adapt.cleaning import CleanSettings
 from mtl.adapt.lora import add_lora, merge_lora
-from mtl.adapt.masking import MaskSettings
-from mtl.adapt.mlm import load_mlm, mean_loss
 from mtl.adapt.ranks import Ranks
 from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.trainer import Trainer
 from mtl.adapt.watch import DOMAIN, GENERAL, Watch
 from mtl.encoder.limits import faster_in_bf16, real_length
+from mtl.encoder.masking import MaskSettings
+from mtl.encoder.mlm import load_mlm, mean_loss
 from mtl.encoder.sources import load_tokenizer
 from mtl.errors import UserError
 from mtl.files import check_target, replacing

@@ -16,10 +16,13 @@ class StaticBalance:
     Kurin et al. 2022 (https://arxiv.org/abs/2201.04122) found no adaptive method that beats tuned static weights.
     """
 
-    def __init__(self, weights: Dict[str, float], normalize: bool) -> None:
+    def __init__(self, weights: Dict[str, float], normalize: bool, anneal: Dict[str, int]) -> None:
         for task, weight in weights.items():
             check_range(f"balance.weights.{task}", weight, 0.0)
-        self.weights, self.normalize = dict(weights), normalize
+        for task, steps in anneal.items():
+            check_range(f"balance.anneal.{task}", steps, 1)
+        self.weights, self.normalize, self.anneal = dict(weights), normalize, dict(anneal)
+        self.steps = 0
         self.start: Dict[str, float] = {}
         self.seen: Dict[str, int] = {}
 
@@ -33,12 +36,25 @@ class StaticBalance:
             if seen < START_STEPS:
                 self.start[task] = (self.start.get(task, 0.0) * seen + loss) / (seen + 1)
                 self.seen[task] = seen + 1
-        return {task: self.weights.get(task, 1.0) / self._scale(task) for task in gradients}
+        weights = {task: self._left(task) * self.weights.get(task, 1.0) / self._scale(task) for task in gradients}
+        self.steps += 1
+        return weights
+
+    def _left(self, task: str) -> float:
+        """The share of its weight that a task still has."""
+        return max(0.0, 1 - self.steps / self.anneal[task]) if task in self.anneal else 1.0
+
+    def is_annealed(self, task: str) -> bool:
+        return self._left(task) == 0.0
 
     def _scale(self, task: str) -> float:
         return max(self.start.get(task, 1.0), FLOOR) if self.normalize else 1.0
 
 
-def static_balance(weights: Dict[str, float] = {}, normalize: bool = True) -> StaticBalance:
-    """`mtl.StaticBalance.v1`. weights: by component name, 1.0 where none is given. normalize: divide by the loss at the start."""
-    return StaticBalance(weights, normalize)
+def static_balance(weights: Dict[str, float] = {}, normalize: bool = True, anneal: Dict[str, int] = {}) -> StaticBalance:
+    """`mtl.StaticBalance.v1`.
+
+    weights: by component name, 1.0 where none is given. normalize: divide by the loss at the start. anneal: in how many updates
+    a component's weight falls to 0, along a line; it stays where none is given.
+    """
+    return StaticBalance(weights, normalize, anneal)

@@ -2,9 +2,11 @@
 
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mtl.encoder.masking import MaskSettings
 from mtl.encoder.torch_encoder import Encoder, TokenVectors
 from mtl.encoder.windows import Tokens
 
@@ -53,6 +55,15 @@ class EncoderBatch:
         output = self.encoder.encode(docs, prompts, train=self.train)
         for row, item in enumerate(items):
             self.place[item] = len(self.outputs), row
+        self._add(output)
+
+    def masked(self, items: Sequence[int], settings: MaskSettings) -> Tuple[Tensor, Tensor]:
+        """Hide some tokens of the documents: see `Encoder.encode_masked`, of which the vectors are detached as `vectors`' are."""
+        vectors, targets = self.encoder.encode_masked([self.docs[i] for i in items], settings)
+        self._add(TokenVectors(vectors, vectors.new_zeros(0, vectors.shape[1]), np.zeros(0, np.int64), np.zeros(0, bool)))
+        return self.leaves[-1].vectors, targets
+
+    def _add(self, output: TokenVectors) -> None:
         self.outputs.append(output)
         # Cloned, since what was made in inference mode may not take part in a graph, not even as a constant.
         leaf = [(t.detach() if self.train else t.clone()).requires_grad_(self.train) for t in (output.vectors, output.summaries)]

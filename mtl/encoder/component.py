@@ -202,12 +202,17 @@ class Transformer(RobustPipe, TrainablePipe):
         self._check_balance()
 
     def _check_balance(self) -> None:
-        unknown = sorted(set(getattr(self.balance, "weights", {})) - set(self.listening_components))
-        if unknown and self.listening_components:
-            raise UserError(
-                f"components.{self.name}.balance.weights names {', '.join(unknown)}; the heads are "
-                f"{', '.join(self.listening_components)}"
-            )
+        for setting in ("weights", "anneal"):
+            unknown = sorted(set(getattr(self.balance, setting, {})) - set(self.listening_components))
+            if unknown and self.listening_components:
+                raise UserError(
+                    f"components.{self.name}.balance.{setting} names {', '.join(unknown)}; the heads are "
+                    f"{', '.join(self.listening_components)}"
+                )
+
+    def is_annealed(self, head: str) -> bool:
+        """Whether the balance has let the head's weight fall to 0, so that its loss need not be computed."""
+        return getattr(self.balance, "is_annealed", lambda _: False)(head)
 
     # Prediction
 

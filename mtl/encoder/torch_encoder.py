@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mtl.encoder.limits import check_memory, depth_of, good_batch, layer_count, pick_device, real_length
+from mtl.encoder.masking import MaskSettings, mask
 from mtl.encoder.precision import PRECISIONS, Serving, predicting_in, training_in, usable
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.errors import UserError, check_choice, check_range
@@ -195,6 +196,30 @@ class Encoder(nn.Module):
             self.eval()
         return TokenVectors(vectors, summaries, lengths, aligned)
 
+    def encode_masked(self, docs: Sequence[Tokens], settings: MaskSettings) -> Tuple[Tensor, Tensor]:
+        """Hide some tokens, and encode what is left, with dropout and with gradients.
+
+        RETURNS: the vectors of the hidden wordpieces (hidden, width), and what they were (hidden,). A token is hidden in the
+        window that its vector is read from; chance is torch's own.
+        """
+        windows, _ = self._windows(docs, None)
+        sizes = np.array([len(ids) for ids in windows.ids], dtype=np.int64)
+        words = _words_in_windows(windows.pairs, sizes)
+        vectors, targets = [], []
+        self.train()
+        try:
+            with training_in(self._trains_in, self.device):
+                for batch in self._batches(sizes):
+                    pieces, own = (_padded([rows[i] for i in batch]) for rows in (windows.ids, words))
+                    hidden = mask(pieces, own, settings, torch.default_generator)
+                    ids = [row[:size] for row, size in zip(hidden.pieces.tolist(), sizes[batch])]
+                    read = self._forward(self.model, ids, [0] * len(ids), int(sizes[batch[-1]]))
+                    vectors.append(read[hidden.chosen.flatten().to(self.device)])
+                    targets.append(hidden.targets.to(self.device))
+        finally:
+            self.eval()
+        return torch.cat(vectors), torch.cat(targets)
+
     def _windows(self, docs: Sequence[Tokens], prompts: Optional[Sequence[str]]) -> Tuple[_Windows, np.ndarray]:
         texts, token, piece, counts = self._wordpieces(docs)
         windows = _Windows([], [], [], np.zeros((0, 3), np.int64))
@@ -319,6 +344,23 @@ class Encoder(nn.Module):
             types = np.where(np.arange(longest) < prompted, self.template.prompt_type, of_text) * mask
             inputs["token_type_ids"] = torch.from_numpy(types).to(self.device)
         return model(**inputs).last_hidden_state.float().flatten(0, 1)
+
+
+def _words_in_windows(pairs: np.ndarray, sizes: np.ndarray) -> List[np.ndarray]:
+    """For each window, which of its tokens, counted from 1, each wordpiece belongs to; 0 where that is read elsewhere.
+
+    pairs: as `_Windows` has them. sizes: (windows,), wordpieces.
+    """
+    token, window, position = pairs.T
+    first = np.full(len(sizes), np.iinfo(np.int64).max)
+    np.minimum.at(first, window, token)
+    found = np.zeros(sizes.sum(), dtype=np.int64)
+    found[np.cumsum(sizes)[window] - sizes[window] + position] = token - first[window] + 1
+    return np.split(found, np.cumsum(sizes)[:-1])
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    return nn.utils.rnn.pad_sequence([torch.as_tensor(row) for row in rows], batch_first=True)
 
 
 def _shares(group: np.ndarray) -> np.ndarray:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from mtl.adapt.masking import MaskedBatch
 from mtl.encoder.limits import set_attention_dropout
+from mtl.encoder.masking import MaskedBatch
 from mtl.encoder.sources import load_config, load_pretrained
 from mtl.errors import UserError
 

@@ -1,0 +1,1 @@
+"""Masked-language model: an auxiliary task on the documents' own text. It predicts nothing for a Doc."""
