@@ -2,6 +2,7 @@
 
 import math
 from bisect import bisect_left
+from dataclasses import replace
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
@@ -111,7 +112,7 @@ def fixed_batches(blocks: Dataset, count: int, size: int, masks: MaskSettings, p
     """Evaluation batches of `count` blocks from all over the text: the same masks every time, at the same rate in every run."""
     generator = _generator(0, EVALUATION)
     kind = "next" if masks.kind == "next" else "words"
-    masks = MaskSettings(masks.mask_id, masks.vocab_size, rate=EVALUATION_RATE, kind=kind)
+    masks = replace(masks, rate=EVALUATION_RATE, kind=kind)
     rows = np.linspace(0, len(blocks) - 1, min(len(blocks), count)).astype(int)
     groups = np.array_split(rows, math.ceil(len(rows) / size))
     return [_masked(*_arrays(blocks, group.tolist()), masks, pad_id, generator) for group in groups]

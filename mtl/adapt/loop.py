@@ -3,7 +3,7 @@
 import json
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -17,12 +17,13 @@ from mtl.adapt.checkpoint import Checkpoints, shape_of
 from mtl.adapt.cleaning import CleanSettings
 from mtl.adapt.lora import add_lora, merge_lora
 from mtl.adapt.ranks import Ranks
+from mtl.adapt.replaced import load_replaced, replaced_loss
 from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.trainer import Trainer
 from mtl.adapt.watch import DOMAIN, GENERAL, Watch
 from mtl.encoder.limits import faster_in_bf16, real_length
 from mtl.encoder.masking import MaskSettings
-from mtl.encoder.mlm import load_mlm, mean_loss
+from mtl.encoder.mlm import Loss, load_mlm, masked_loss, mean_loss
 from mtl.encoder.sources import load_tokenizer
 from mtl.errors import UserError
 from mtl.files import check_target, replacing
@@ -39,15 +40,20 @@ class Adaptation:
         self.echo: Callable[[str], None] = echo if self.ranks.main else lambda _: None
         self.tokenizer: PreTrainedTokenizerFast = load_tokenizer(encoder)
         mask_id = self.tokenizer.mask_token_id
-        automatic = "next" if mask_id is None else "words"
-        objective = automatic if settings.objective == "auto" else settings.objective
+        automatic = "replaced" if settings.generator else "next" if mask_id is None else "words"
+        self.objective = objective = automatic if settings.objective == "auto" else settings.objective
         if objective != "next" and mask_id is None:
             raise UserError(
                 f"encoder {encoder!r}: its tokenizer has no mask token, which objective = {objective!r} needs; "
                 f'for a decoder set objective = "next"'
             )
         torch.manual_seed(settings.seed)  # the head that a checkpoint lacks starts at random
-        self.model, self.missing = load_mlm(encoder, causal=objective == "next")
+        self.loss_of: Loss
+        self.model: Any
+        if objective == "replaced":
+            (self.model, self.missing), self.loss_of = load_replaced(encoder, settings.generator, self.tokenizer), replaced_loss
+        else:
+            (self.model, self.missing), self.loss_of = load_mlm(encoder, causal=objective == "next"), masked_loss
         longest = real_length(self.model.base_model, self.model.config)
         if settings.length > longest:
             raise UserError(f"length = {settings.length} is more than the encoder's {longest} wordpieces")
@@ -60,6 +66,8 @@ class Adaptation:
         fastest = "bf16" if settings.precision == "auto" and self.ranks.agree(faster_in_bf16(self.device)) else "fp32"
         self.precision = fastest if settings.precision == "auto" else settings.precision
         self.masks = MaskSettings(-1 if mask_id is None else mask_id, len(self.tokenizer), settings.rate, kind=objective)
+        if objective == "replaced":
+            self.masks = replace(self.masks, kind="words", masked=1.0, random=0.0)
         self.pad_id = -1 if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
 
     def autocast(self) -> AbstractContextManager:
@@ -91,14 +99,15 @@ class Adaptation:
         report = {
             **trainer.report(),
             "precision": self.precision,
-            "objective": self.masks.kind,
+            "objective": self.objective,
             "cleaning": corpus.cleaning,
             "settings": asdict(settings),
         }
         report |= {"documents": corpus.documents, "words": corpus.words, "held_out_documents": corpus.held_documents}
-        loss = math.log(report["perplexity_after"][DOMAIN])
-        assert corpus.held is not None
-        report["bits_per_byte"] = loss / math.log(2) * count_words_pieces(corpus.held) / corpus.held_bytes
+        if self.objective != "replaced":  # which tells nothing of a text's probability
+            assert corpus.held is not None
+            bits = math.log2(report["perplexity_after"][DOMAIN])
+            report["bits_per_byte"] = bits * count_words_pieces(corpus.held) / corpus.held_bytes
         self._say(report)
         if self.ranks.main:
             self._save(out, report)
@@ -133,7 +142,16 @@ class Adaptation:
         often, most = settings.evaluations, settings.max_forgetting
         watch = Watch(partial(self._losses, measured), checkpoints, often, most, writes=self.ranks.main)
         return Trainer(
-            self.model, bool(self.missing), settings, self.ranks, batches, watch, checkpoints, self.autocast, self.echo
+            self.model,
+            bool(self.missing),
+            settings,
+            self.ranks,
+            batches,
+            watch,
+            checkpoints,
+            self.autocast,
+            self.loss_of,
+            self.echo,
         )
 
     def losses(self, measured: Dict[str, str], cache: Path) -> Dict[str, float]:
@@ -147,7 +165,7 @@ class Adaptation:
         return [moved(batch, self.device) for batch in batches]
 
     def _losses(self, measured: Dict[str, List[Batch]]) -> Dict[str, float]:
-        return {where: mean_loss(self.model, batches, self.autocast) for where, batches in measured.items()}
+        return {where: mean_loss(self.model, batches, self.autocast, self.loss_of) for where, batches in measured.items()}
 
     def _say(self, report: Dict[str, Any]) -> None:
         for where, before in report["perplexity_before"].items():

@@ -24,9 +24,10 @@ class AdaptSettings:
     warmup: float = 0.06  # share of the steps in which the rate rises
     decay: float = 1.0  # share of the budget, at its end, in which it falls to 0; between the two it stays
     weight_decay: float = 0.01
-    objective: str = (
-        "auto"  # "words", "spans" (masked), "next" (for decoders); auto: words where there is a mask token, else next
-    )
+    # "words", "spans" (masked), "replaced" (detected), "next" (for decoders). auto: replaced where a generator is given, words
+    # where there is a mask token, else next.
+    objective: str = "auto"
+    generator: str = ""  # the masked-language model, small, that replaces wordpieces for an ELECTRA discriminator
     lora: int = 0  # rank of the updates that are trained in place of the encoder's own weights; 0: those themselves
     rate: float = 0.2  # share of words that are masked; at 15% when measuring, whatever it is here
     held_out: float = 0.05
@@ -44,7 +45,11 @@ class AdaptSettings:
     def check(self) -> None:
         """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
         check_choice("precision", self.precision, ("auto", "fp32", "bf16"))
-        check_choice("objective", self.objective, ("auto", "words", "spans", "next"))
+        check_choice("objective", self.objective, ("auto", "words", "spans", "replaced", "next"))
+        if self.objective == "replaced" and not self.generator:
+            raise UserError('objective = "replaced" needs a generator: the masked-language model that replaces wordpieces')
+        if self.generator and self.objective not in ("auto", "replaced"):
+            raise UserError(f'generator is for objective = "replaced", and objective = "{self.objective}"')
         check_range("lora", self.lora, 0)
         check_range("passes", self.passes, 0.001)
         check_range("tokens", self.tokens, 0)

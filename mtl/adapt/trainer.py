@@ -20,7 +20,7 @@ from mtl.adapt.ranks import Ranks
 from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.watch import GENERAL, Watch, perplexities
 from mtl.encoder.limits import depth_of, layer_count
-from mtl.encoder.mlm import head_parameters, masked_loss, start_at_frequencies
+from mtl.encoder.mlm import Loss, head_parameters, start_at_frequencies
 from mtl.errors import UserError
 
 
@@ -51,10 +51,10 @@ class Trainer:
 
     def __init__(
         self, model: PreTrainedModel, new_head: bool, settings: AdaptSettings, ranks: Ranks, batches: Batches, watch: Watch,
-        checkpoints: Checkpoints, autocast: Callable[[], AbstractContextManager], echo: Callable[[str], None],
+        checkpoints: Checkpoints, autocast: Callable[[], AbstractContextManager], loss_of: Loss, echo: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.model, self.new_head, self.settings, self.ranks, self.batches = model, new_head, settings, ranks, batches
-        self.watch, self.checkpoints, self.autocast, self.echo = watch, checkpoints, autocast, echo
+        self.watch, self.checkpoints, self.autocast, self.loss_of, self.echo = watch, checkpoints, autocast, loss_of, echo
         self.progress, self.interrupted = Progress(), False
         self.began = 0, 0.0  # the step and the seconds at which this process took over
 
@@ -82,7 +82,7 @@ class Trainer:
         if not self.progress.step:
             raise UserError("interrupted before the first step: nothing was learned, and nothing was saved")
         if self.progress.evaluations[-1]["step"] != self.progress.step:
-            self._evaluate(None)
+            self._evaluate(None, keep=not self.interrupted)
         if self.ranks.main:
             self.watch.restore(self.model, self.progress)
 
@@ -92,7 +92,7 @@ class Trainer:
             self.progress = load_progress(checkpoint)
             load_weights(checkpoint, self.model)
             self.echo(f"going on from {checkpoint}, after {self.progress.seconds / 60:.1f} minutes of training")
-        elif self.new_head:
+        elif self.new_head and hasattr(self.model, "get_output_embeddings"):
             start_at_frequencies(self.model, count_pieces(self.batches.blocks, self.model.config.vocab_size))
         self.began = self.progress.step, self.progress.seconds
         return checkpoint
@@ -181,7 +181,7 @@ class Trainer:
         for batch in range(number * several, (number + 1) * several):
             share, weight = share_of(self.batches[batch], self.ranks.number, self.ranks.count)
             with self.autocast():
-                loss = masked_loss(self.model, *moved(share, self.ranks.device), forward) * (weight / several)
+                loss = self.loss_of(self.model, *moved(share, self.ranks.device), forward) * (weight / several)
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -189,10 +189,10 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         return total
 
-    def _evaluate(self, bar: Optional[tqdm]) -> None:
+    def _evaluate(self, bar: Optional[tqdm], keep: bool = True) -> None:
         """RAISES (UserError): the loss is no number any more."""
         progress = self.progress
-        found = self.watch.evaluate(self.model, progress)
+        found = self.watch.evaluate(self.model, progress, keep)
         if self.watch.diverged(progress):
             if self.ranks.main:
                 self.checkpoints.remove()

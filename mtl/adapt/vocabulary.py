@@ -31,6 +31,8 @@ def adapt_with_words(
     words: List[str] = []
     for name in ("plain", "grown"):
         run = Adaptation(encoder, settings, echo)
+        if run.objective == "replaced":
+            raise UserError('grow-vocabulary is judged by a text\'s probability, which objective = "replaced" does not give')
         if run.ranks.count > 1:
             raise UserError("grow-vocabulary runs in one process; start it without torchrun")
         if name == "grown":

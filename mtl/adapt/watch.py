@@ -26,11 +26,14 @@ class Watch:
         """The first evaluation is from before the encoder's training, the last is at its end. spent: share of the budget."""
         return spent >= len(progress.evaluations) / self.often
 
-    def evaluate(self, model: nn.Module, progress: Progress) -> Dict[str, Any]:
-        """Measure, and keep the weights where they are the best so far. RETURNS: {"step", "losses"}, also in `progress`."""
+    def evaluate(self, model: nn.Module, progress: Progress, keep: bool = True) -> Dict[str, Any]:
+        """Measure, and keep the weights where they are the best so far. RETURNS: {"step", "losses"}, also in `progress`.
+
+        keep: not where the run ends early, with an evaluation that the checkpoint it will go on from knows nothing of.
+        """
         found = {"step": progress.step, "losses": self.measure()}
         progress.evaluations.append(found)
-        if self.writes and self.best(progress) is found:
+        if self.writes and keep and self.best(progress) is found:
             self.checkpoints.save_best(model, progress)
         return found
 

@@ -85,7 +85,10 @@ def adapt(
     layer_decay: float = typer.Option(1.0, help="Each layer's rate is so many times that of the one above."),
     evaluations: int = typer.Option(4, help="Evaluations on the way; the weights that are best on held-out text are saved."),
     decay: float = typer.Option(1.0, help="Share of the budget, at its end, in which the rate falls to 0."),
-    objective: str = typer.Option("auto", help="words or spans (masked), next (for decoders); auto: words, or next."),
+    objective: str = typer.Option(
+        "auto", help="words or spans (masked), replaced (ELECTRA), next (for decoders); auto: as the model is."
+    ),
+    generator: str = typer.Option("", help="For an ELECTRA discriminator: the small masked-LM model published with it."),
     rate: float = typer.Option(0.2, help="Share of words that are masked."),
     lora: int = typer.Option(
         0, help="Train updates of this rank beside the encoder's weights, merged at the end. 0: the weights."
@@ -122,7 +125,7 @@ def adapt(
         accumulate=accumulate, gradient_checkpointing=gradient_checkpointing, learn_rate=learn_rate, decay=decay, rate=rate,
         held_out=held_out, precision=precision, device=device, seed=seed, checkpoint_minutes=checkpoint_minutes, keep=keep,
         replay=replay, max_forgetting=max_forgetting, layer_decay=layer_decay, evaluations=evaluations,
-        objective=objective, lora=lora,
+        objective=objective, generator=generator, lora=lora,
     )  # fmt: skip
     cleaning = CleanSettings(min_words, near_duplicates, tuple(away_from)) if clean else None
     check_range("grow-vocabulary", grow_vocabulary, 0)

@@ -13,6 +13,8 @@ from mtl.encoder.masking import MaskedBatch
 from mtl.encoder.sources import load_config, load_pretrained
 from mtl.errors import UserError
 
+Loss = Callable[..., Tensor]  # as `masked_loss` is
+
 
 def load_mlm(name: str, causal: bool = False) -> Tuple[PreTrainedModel, List[str]]:
     """The encoder with its tied language-model head, and the names of the head's parameters that the checkpoint lacks.
@@ -69,9 +71,16 @@ def masked_loss(
     At 22M parameters that matrix outweighs the encoder. A hook on the encoder hands its head the chosen rows alone, so
     the head stays the model's own, whatever the architecture. forward: what calls the model, where that is not itself.
     """
+    return nn.functional.cross_entropy(masked_logits(model, batch, attention, forward), batch.targets)
+
+
+def masked_logits(
+    model: PreTrainedModel, batch: MaskedBatch, attention: Tensor, forward: Optional[Callable[..., Any]] = None
+) -> Tensor:
+    """(chosen, vocabulary), for the chosen positions alone."""
     with _only(model, batch.chosen):
         logits = (forward or model)(input_ids=batch.pieces, attention_mask=attention).logits
-    return nn.functional.cross_entropy(logits.view(-1, logits.shape[-1]).float(), batch.targets)
+    return logits.view(-1, logits.shape[-1]).float()
 
 
 @contextmanager
@@ -88,14 +97,14 @@ def _only(model: PreTrainedModel, chosen: Tensor) -> Iterator[None]:
 
 
 @torch.no_grad()
-def mean_loss(model: PreTrainedModel, batches: List[Tuple[MaskedBatch, Tensor]], autocast) -> float:
+def mean_loss(model: Any, batches: List[Tuple[MaskedBatch, Tensor]], autocast: Callable, loss_of: Loss = masked_loss) -> float:
     """Mean loss (nats per masked wordpiece) over fixed batches; its exponential is the perplexity."""
     was_training = model.training
     model.eval()
     total = count = 0.0
     for batch, attention in batches:
         with autocast():
-            loss = masked_loss(model, batch, attention)
+            loss = loss_of(model, batch, attention)
         total += loss.item() * len(batch.targets)
         count += len(batch.targets)
     model.train(was_training)
