@@ -6,6 +6,8 @@ from typing import List, Tuple
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+# Tiny tensors are no faster on two cores, and far slower where those are busy. The commands that tests start inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import spacy
@@ -17,7 +19,6 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from mtl.training.optimizer import adamw
 
-torch.set_num_threads(1)  # tiny tensors are no faster on two cores, and far slower where those are busy
 ROOT = Path(__file__).parent.parent
 TEXTS = [
     "The No. 2 hydraulic pump failed on climb out of Oslo; crew noted a pressure drop.",

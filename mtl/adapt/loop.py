@@ -16,6 +16,7 @@ from mtl.adapt.blocks import BlockSettings, Corpus, count_words_pieces, load_cor
 from mtl.adapt.checkpoint import Checkpoints, shape_of
 from mtl.adapt.cleaning import CleanSettings
 from mtl.adapt.lora import add_lora, merge_lora
+from mtl.adapt.probe import Probe
 from mtl.adapt.ranks import Ranks
 from mtl.adapt.replaced import load_replaced, replaced_loss
 from mtl.adapt.settings import AdaptSettings
@@ -74,13 +75,15 @@ class Adaptation:
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def run(
-        self, texts: List[str], general: List[str], out: Path, resume: bool = True, cleaning: Optional[CleanSettings] = None
-    ) -> Dict:
+        self, texts: List[str], general: List[str], out: Path, resume: bool = True, cleaning: Optional[CleanSettings] = None,
+        probe: Optional[Probe] = None,
+    ) -> Dict:  # fmt: skip
         """Read, train, evaluate and save; RETURNS the report that is also written to `out/adapt.json`.
 
         general: text of which a share is mixed in, so that less is forgotten, and the rest measures what is. Beside `out` lie,
         until the run ends, its checkpoints (`NAME.checkpoints`), and the tokenised text (`blocks`), which later runs read again.
         resume: go on from the newest checkpoint, if an earlier run of the same kind left one. cleaning: of the domain text.
+        probe: says which weights are best, in place of the loss on what is held out.
         """
         settings = self.settings
         settings.check_general(bool(general))
@@ -92,7 +95,7 @@ class Adaptation:
         if not resume and self.ranks.main:
             checkpoints.remove()
         self.ranks.wait()
-        trainer = self.trainer(corpus, other, checkpoints)
+        trainer = self.trainer(corpus, other, checkpoints, probe)
         trainer.train()
         if settings.lora:
             merge_lora(self.model.base_model)
@@ -131,7 +134,9 @@ class Adaptation:
         )
         return corpus, other
 
-    def trainer(self, corpus: Corpus, general: Optional[Corpus], checkpoints: Checkpoints) -> Trainer:
+    def trainer(
+        self, corpus: Corpus, general: Optional[Corpus], checkpoints: Checkpoints, probe: Optional[Probe] = None
+    ) -> Trainer:
         """What trains on the corpus, and measures on what is held out of it and of general text."""
         settings = self.settings
         measured = {DOMAIN: self._fixed(corpus.held)}
@@ -140,7 +145,8 @@ class Adaptation:
         replay = general.train if general is not None and settings.replay else None
         batches = Batches(corpus.train, settings.batch_blocks, self.masks, self.pad_id, settings.seed, replay, settings.replay)
         often, most = settings.evaluations, settings.max_forgetting
-        watch = Watch(partial(self._losses, measured), checkpoints, often, most, writes=self.ranks.main)
+        probed = None if probe is None else partial(probe.scores, self.model.base_model)
+        watch = Watch(partial(self._losses, measured), checkpoints, often, most, writes=self.ranks.main, probe=probed)
         return Trainer(
             self.model,
             bool(self.missing),
@@ -175,7 +181,8 @@ class Adaptation:
         if report["best_step"] < report["steps"]:
             start = report["best_step"] == report["head_steps"]
             which = "the encoder's own, before its training" if start else f"those of step {report['best_step']:,}"
-            self.echo(f"the best weights on held-out text are {which}; they are what is saved")
+            where = "by the probe" if "probe" in report["evaluations"][0] else "on held-out text"
+            self.echo(f"the best weights {where} are {which}; they are what is saved")
 
     def _save(self, out: Path, report: Dict) -> None:
         self.model.config._name_or_path = ""  # a path of this machine

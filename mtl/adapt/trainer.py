@@ -204,7 +204,8 @@ class Trainer:
             progress.stopped = f"the loss on general text rose by {risen:.3f} nats, more than max-forgetting = {most}"
         if bar is not None and self.ranks.main:
             said = ", ".join(f"{where} {value:.2f}" for where, value in perplexities(found["losses"]).items())
-            bar.write(f"step {progress.step:,}: perplexity, {said}", file=sys.stderr)
+            probed = ", ".join(f"{task} {100 * score:.1f}" for task, score in found.get("probe", {}).items())
+            bar.write(f"step {progress.step:,}: perplexity, {said}" + (f"; probe, {probed}" if probed else ""), file=sys.stderr)
 
     def _show(self, bar: tqdm, phase: Phase, loss: float) -> None:
         bar.update()

@@ -1,7 +1,7 @@
 """The evaluations of a run: when they are due, which weights were best, and whether too much was forgotten. Pure torch."""
 
 import math
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from torch import nn
 
@@ -14,12 +14,14 @@ class Watch:
     """measure: the losses now, in nats a masked wordpiece, by name of the text. often: evaluations in the encoder's training.
 
     most_forgotten: nats that the loss on general text may rise; 0: no limit. writes: whether this process keeps weights.
+    probe: the scores of the tasks now; their mean then says which weights are best, not the loss.
     """
 
     def __init__(
-        self, measure: Callable[[], Dict[str, float]], checkpoints: Checkpoints, often: int, most_forgotten: float, writes: bool
-    ) -> None:
-        self.measure, self.checkpoints, self.often, self.writes = measure, checkpoints, often, writes
+        self, measure: Callable[[], Dict[str, float]], checkpoints: Checkpoints, often: int, most_forgotten: float, writes: bool,
+        probe: Optional[Callable[[], Dict[str, float]]] = None,
+    ) -> None:  # fmt: skip
+        self.measure, self.checkpoints, self.often, self.writes, self.probe = measure, checkpoints, often, writes, probe
         self.most_forgotten = most_forgotten or math.inf
 
     def due(self, spent: float, progress: Progress) -> bool:
@@ -27,11 +29,15 @@ class Watch:
         return spent >= len(progress.evaluations) / self.often
 
     def evaluate(self, model: nn.Module, progress: Progress, keep: bool = True) -> Dict[str, Any]:
-        """Measure, and keep the weights where they are the best so far. RETURNS: {"step", "losses"}, also in `progress`.
+        """Measure, and keep the weights where they are the best so far.
+
+        RETURNS: {"step", "losses"}, and with a probe "probe"; it is also in `progress`.
 
         keep: not where the run ends early, with an evaluation that the checkpoint it will go on from knows nothing of.
         """
-        found = {"step": progress.step, "losses": self.measure()}
+        found: Dict[str, Any] = {"step": progress.step, "losses": self.measure()}
+        if self.probe is not None:
+            found["probe"] = self.probe()
         progress.evaluations.append(found)
         if self.writes and keep and self.best(progress) is found:
             self.checkpoints.save_best(model, progress)
@@ -45,10 +51,15 @@ class Watch:
         return self._forgotten(progress.evaluations[-1], progress) > self.most_forgotten
 
     def best(self, progress: Progress) -> Dict[str, Any]:
-        """The evaluation of the least in-domain loss within the budget of forgetting; the first one always is."""
+        """Within the budget of forgetting, the evaluation of the best probe, else of the least in-domain loss.
+
+        The first one is always within it.
+        """
         within: List[Dict[str, Any]] = [
             found for found in progress.evaluations if self._forgotten(found, progress) <= self.most_forgotten
         ]
+        if self.probe is not None:
+            return max(within, key=lambda found: sum(found["probe"].values()))
         return min(within, key=lambda found: (math.isnan(found["losses"][DOMAIN]), found["losses"][DOMAIN]))
 
     def restore(self, model: nn.Module, progress: Progress) -> None:

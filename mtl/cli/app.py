@@ -84,6 +84,8 @@ def adapt(
     learn_rate: float = typer.Option(1e-4, help="Peak learning rate."),
     layer_decay: float = typer.Option(1.0, help="Each layer's rate is so many times that of the one above."),
     evaluations: int = typer.Option(4, help="Evaluations on the way; the weights that are best on held-out text are saved."),
+    probe: List[str] = typer.Option([], help="Labelled .spacy files: linear models on them say which weights are best."),
+    probe_dev: List[str] = typer.Option([], help="What those are scored on."),
     decay: float = typer.Option(1.0, help="Share of the budget, at its end, in which the rate falls to 0."),
     objective: str = typer.Option(
         "auto", help="words or spans (masked), replaced (ELECTRA), next (for decoders); auto: as the model is."
@@ -114,6 +116,7 @@ def adapt(
     """
     from mtl.adapt.cleaning import CleanSettings
     from mtl.adapt.loop import Adaptation
+    from mtl.adapt.probe import Probe
     from mtl.adapt.settings import AdaptSettings
     from mtl.adapt.text import text_files
 
@@ -129,13 +132,16 @@ def adapt(
     )  # fmt: skip
     cleaning = CleanSettings(min_words, near_duplicates, tuple(away_from)) if clean else None
     check_range("grow-vocabulary", grow_vocabulary, 0)
+    if bool(probe) != bool(probe_dev) or (probe and grow_vocabulary):
+        raise UserError("--probe and --probe-dev go together, and not with --grow-vocabulary, which bits per byte decide")
     if grow_vocabulary:
         from mtl.adapt.vocabulary import adapt_with_words
 
         adapt_with_words(encoder, settings, grow_vocabulary, list(texts), list(general), out, resume, cleaning, typer.echo)
         return
     adaptation = Adaptation(encoder, settings, typer.echo)
-    report = adaptation.run(list(texts), list(general), out, resume, cleaning)
+    probed = Probe(probe, probe_dev, adaptation.tokenizer, seed) if probe else None
+    report = adaptation.run(list(texts), list(general), out, resume, cleaning, probed)
     adaptation.echo(
         f"{report['tokens']:,} tokens in {report['seconds']:.0f} s ({report['tokens_per_second']:,} a second) -> {out}"
     )
