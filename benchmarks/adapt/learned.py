@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from mtl.adapt.cleaning import CleanSettings
 from mtl.adapt.loop import Adaptation
@@ -26,7 +27,7 @@ from environment import environment  # noqa: E402
 
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 CLOZES = [
-    ("Participants were randomly assigned to the drug or to [MASK].", "placebo"),
+    ("Patients were randomly assigned to the intervention or to the control [MASK].", "group"),
     ("Systolic blood [MASK] was measured at every visit.", "pressure"),
     ("Serious adverse [MASK] were reported in both arms.", "events"),
     ("The primary [MASK] was survival at twelve months.", "outcome"),
@@ -38,30 +39,36 @@ CLOZES = [
 
 
 class Clozing(Adaptation):
-    """Fills in the sentences at each evaluation."""
+    """Fills in the sentences when the head has been trained, and the encoder has not."""
 
     def trainer(self, *given: Any) -> Trainer:
         trainer = super().trainer(*given)
-        evaluate, self.filled = trainer.watch.evaluate, []  # type: ignore[misc]
+        evaluate = trainer.watch.evaluate
 
-        def also(model: Any, progress: Any) -> Dict[str, Any]:
-            self.filled.append({"step": progress.step, "clozes": [self.fill(*cloze) for cloze in CLOZES]})
-            return evaluate(model, progress)
+        def also(model: Any, progress: Any, *rest: Any) -> Dict[str, Any]:
+            if not progress.evaluations:
+                self.before = fill(model, self.tokenizer)
+            return evaluate(model, progress, *rest)
 
         trainer.watch.evaluate = also  # type: ignore[method-assign]
         return trainer
 
-    @torch.no_grad()
-    def fill(self, sentence: str, expected: str) -> Dict[str, Any]:
-        training = self.model.training
-        self.model.eval()
-        inputs = self.tokenizer(sentence, return_tensors="pt").to(self.device)
-        logits = self.model(**inputs).logits[inputs["input_ids"] == self.tokenizer.mask_token_id][0]
-        self.model.train(training)
+
+@torch.no_grad()
+def fill(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> List[Dict[str, Any]]:
+    """Of each sentence, the rank of the expected word, and the first three words."""
+    training = model.training
+    model.eval()
+    filled = []
+    for sentence, expected in CLOZES:
+        inputs = tokenizer(sentence, return_tensors="pt").to(model.device)
+        logits = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id][0]
         ranks = logits.argsort(descending=True)
-        (known,) = self.tokenizer(expected, add_special_tokens=False)["input_ids"]
-        first: List[str] = self.tokenizer.convert_ids_to_tokens(ranks[:3].tolist())
-        return {"sentence": sentence, "expected": expected, "rank": int((ranks == known).nonzero()) + 1, "first": first}
+        (known,) = tokenizer(expected, add_special_tokens=False)["input_ids"]
+        first: List[str] = tokenizer.convert_ids_to_tokens(ranks[:3].tolist())
+        filled.append({"sentence": sentence, "expected": expected, "rank": int((ranks == known).nonzero()) + 1, "first": first})
+    model.train(training)
+    return filled
 
 
 def main() -> None:
@@ -76,8 +83,10 @@ def main() -> None:
     run = Clozing(ENCODER, settings)
     cleaning = CleanSettings(away_from=[arguments.away_from] if arguments.away_from else [])
     with tempfile.TemporaryDirectory() as folder:
-        report = run.run([arguments.text], [arguments.general], Path(folder) / "adapted", cleaning=cleaning)
-    before, after = run.filled[0]["clozes"], run.filled[-1]["clozes"]
+        adapted = Path(folder) / "adapted"
+        report = run.run([arguments.text], [arguments.general], adapted, cleaning=cleaning)
+        after = fill(AutoModelForMaskedLM.from_pretrained(adapted), AutoTokenizer.from_pretrained(adapted))
+    before = run.before
     for one, other in zip(before, after):
         print(f"{one['sentence']}\n  {one['expected']}: rank {one['rank']:,} before, {other['rank']:,} after; "
               f"{', '.join(one['first'])} before, {', '.join(other['first'])} after")  # fmt: skip
