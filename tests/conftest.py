@@ -17,6 +17,7 @@ from spacy.training import Example
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
+from mtl.encoder.gradients import TaskGradients
 from mtl.training.optimizer import adamw
 
 ROOT = Path(__file__).parent.parent
@@ -222,6 +223,14 @@ def overfit(nlp, examples=None, steps: int = 120, rate: float = 3e-3):
     optimizer = adamw(rate, head_factor=3.0)
     examples = examples or sample_examples(nlp)
     return [nlp.update(examples, sgd=optimizer, losses={}) for _ in range(steps)]
+
+
+def gramian_of(**gradients):
+    """Of gradients that are given as lists of numbers."""
+    found = TaskGradients()
+    for task, gradient in gradients.items():
+        found.add(task, 0, torch.tensor(gradient, dtype=torch.float64))
+    return found.gramian()
 
 
 @pytest.fixture

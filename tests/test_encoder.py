@@ -127,9 +127,12 @@ def test_real_length_of_families_that_count_positions_from_the_padding_index(tin
 def test_long_documents_lose_nothing(tiny):
     encoder = load(tiny(), window=32, overlap=8)
     long = " ".join(TEXTS * 40)
-    found = encoder.encode(docs_of([long, "short"]))
-    assert found.aligned.sum() == len(found.aligned)
-    assert (found.vectors.abs().sum(1) > 0).all()
+    docs = docs_of([long, "short"])
+    found = encoder.encode(docs)
+    words = [doc.text[start:end] for doc in docs for start, end in zip(doc.starts, doc.ends)]
+    lost = {word for word, aligned in zip(words, found.aligned) if not aligned}
+    assert lost == {"\u200d"}  # the joiner within an emoji, which the tokenizer itself drops
+    assert torch.equal(found.vectors.abs().sum(1) > 0, torch.from_numpy(found.aligned))
 
 
 def test_the_batch_around_a_document_does_not_change_it(tiny):
@@ -159,7 +162,8 @@ def tiny_encoders(tiny):
 def test_bf16_is_close_and_prediction_leaves_the_mode_alone(tiny):
     docs = docs_of(TEXTS)
     encoder = load(tiny())
-    exact, rough = encoder.encode(docs).vectors, load(tiny(), precision="bf16").encode(docs).vectors
+    found = encoder.encode(docs)
+    exact, rough = (one.vectors[found.aligned] for one in (found, load(tiny(), precision="bf16").encode(docs)))
     assert rough.dtype == torch.float32
     assert torch.nn.functional.cosine_similarity(exact, rough).min() > 0.999
     assert not encoder.training and not torch.equal(exact, rough)

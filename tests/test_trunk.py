@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 import spacy
 import torch
-from conftest import HEADS, gold_doc, make_nlp, overfit, sample_examples
+from conftest import HEADS, gold_doc, gramian_of, make_nlp, overfit, sample_examples
 from spacy.training import Example
 
 from mtl.balance.static import StaticBalance
@@ -115,10 +115,9 @@ def test_a_weight_for_a_head_that_is_not_there(tiny):
 
 def test_static_balance_divides_by_the_loss_at_the_start():
     balance = StaticBalance({"b": 2.0}, normalize=True)
-    gradients = {"a": torch.ones(1), "b": torch.ones(1)}
-    assert balance(gradients, {"a": 4.0, "b": 0.5}) == {"a": 0.25, "b": 4.0}
-    assert balance({"a": torch.ones(1)}, {"a": 2.0}) == {"a": pytest.approx(1 / 3)}  # the mean of the first losses
-    assert StaticBalance({}, normalize=True)({"c": torch.ones(1)}, {"c": 1e-6}) == {"c": 10.0}  # at most tenfold
+    assert balance(gramian_of(a=[1.0], b=[1.0]), {"a": 4.0, "b": 0.5}) == {"a": 0.25, "b": 4.0}
+    assert balance(gramian_of(a=[1.0]), {"a": 2.0}) == {"a": pytest.approx(1 / 3)}  # the mean of the first losses
+    assert StaticBalance({}, normalize=True)(gramian_of(c=[1.0]), {"c": 1e-6}) == {"c": 10.0}  # at most tenfold
     with pytest.raises(UserError, match=r"balance\.weights\.x"):
         StaticBalance({"x": -1.0}, normalize=True)
 

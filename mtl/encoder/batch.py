@@ -4,15 +4,16 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mtl.encoder.gradients import Gramian, TaskGradients
 from mtl.encoder.masking import MaskSettings
 from mtl.encoder.torch_encoder import Encoder, TokenVectors
 from mtl.encoder.windows import Tokens
 
 Item = Tuple[int, Optional[str]]  # a document's index in the batch, and its prompt
-# Each task's gradient at the encoder output, flat, and its loss -> the weight of each task.
-Balance = Callable[[Dict[str, Tensor], Dict[str, float]], Dict[str, float]]
+# How the tasks' gradients lie to each other, and each task's loss -> the weight of each task.
+Balance = Callable[[Gramian, Dict[str, float]], Dict[str, float]]
 
 
 class EncoderBatch:
@@ -28,7 +29,7 @@ class EncoderBatch:
         self.outputs: List[TokenVectors] = []  # with the encoder's graph
         self.leaves: List[TokenVectors] = []  # the same numbers, detached
         self.place: Dict[Item, Tuple[int, int]] = {}  # item -> output, item in it
-        self.gradients: Dict[str, Dict[int, Tensor]] = {}  # task -> index of a leaf tensor -> gradient
+        self.gradients = TaskGradients()  # whose parts are the leaf tensors
         self.losses: Dict[str, float] = {}
         self.total_loss = 0.0  # the weighted sum, once `backward` has run
 
@@ -76,58 +77,58 @@ class EncoderBatch:
         """
         if not self.train:
             return
-        own = self.gradients.setdefault(task, {})
         for i, leaf in enumerate(self._tensors(self.leaves)):
             if leaf.grad is not None:
-                own[i] = own[i] + leaf.grad if i in own else leaf.grad
+                self.gradients.add(task, i, leaf.grad)
                 leaf.grad = None
         if loss is not None:
             self.losses[task] = self.losses.get(task, 0.0) + loss
 
+    def drop_not_finite(self) -> List[str]:
+        """Forget the tasks whose gradient is no finite number; RETURNS them."""
+        bad = self.gradients.drop_not_finite()
+        for task in bad:
+            self.losses.pop(task, None)
+        return bad
+
     def backward(self, balance: Balance) -> Dict[str, float]:
         """Weigh the tasks' gradients, send their sum through the encoder once, and forget the graph.
 
-        RETURNS (dict): `norm/TASK`, the gradient norm at the encoder output before weighting, `weight/TASK`, and
-        `cosine/A/B` between tasks; {} where no task left a gradient.
+        RETURNS (dict): see `Gramian.statistics`; {} where no task left a gradient.
         """
-        tasks = [task for task, own in self.gradients.items() if own]
-        if not tasks or not self.train:
+        if not self.gradients.tasks or not self.train:
             self._clear()
             return {}
-        used = sorted({i for task in tasks for i in self.gradients[task]})
+        gramian = self.gradients.gramian()
+        weights = balance(gramian, self.losses)
+        self.total_loss = sum(weights[task] * loss for task, loss in self.losses.items() if task in weights)
         outputs = self._tensors(self.outputs)
-        flat = {task: self._flat(task, used, outputs) for task in tasks}
-        losses = {task: self.losses[task] for task in tasks if task in self.losses}
-        weights = balance(flat, losses)
-        self.total_loss = sum(weights[task] * loss for task, loss in losses.items())
-        total = torch.stack([weights[task] * flat[task] for task in tasks]).sum(0)
-        grads = [part.view_as(outputs[i]) for i, part in zip(used, total.split([outputs[i].numel() for i in used]))]
-        reached = [(outputs[i], grad) for i, grad in zip(used, grads) if outputs[i].requires_grad]
+        reached = [(outputs[i], grad) for i, grad in self.gradients.combined(weights) if outputs[i].requires_grad]
         if reached:  # not where every layer is frozen
             torch.autograd.backward([output for output, _ in reached], [grad for _, grad in reached])
         self._clear()
-        return _statistics(flat, weights)
+        return gramian.statistics(weights)
 
-    def _flat(self, task: str, used: List[int], outputs: List[Tensor]) -> Tensor:
-        own = self.gradients[task]
-        return torch.cat([own[i].reshape(-1) if i in own else outputs[i].new_zeros(outputs[i].numel()) for i in used])
+    def backward_by_task(self, parameters: Sequence[nn.Parameter], into: TaskGradients) -> None:
+        """Send each task's gradient through the encoder by itself, add what reaches the parameters, and forget the graph.
+
+        A task goes back through the outputs that it has read alone; so where every document carries one task, this costs no more
+        than one pass with all of them.
+        """
+        outputs = self._tensors(self.outputs)
+        for task in self.gradients.tasks if self.train else ():
+            own = [(outputs[i], grad) for i, grad in self.gradients.parts[task].items() if outputs[i].requires_grad]
+            tensors, gradients = [output for output, _ in own], [grad for _, grad in own]
+            found = torch.autograd.grad(tensors, parameters, gradients, retain_graph=True, allow_unused=True) if own else ()
+            for i, gradient in enumerate(found):
+                if gradient is not None:
+                    into.add(task, i, gradient)
+        self._clear()
 
     @staticmethod
     def _tensors(parts: List[TokenVectors]) -> List[Tensor]:
         return [tensor for part in parts for tensor in (part.vectors, part.summaries)]
 
     def _clear(self) -> None:
-        self.outputs, self.gradients, self.losses = [], {}, {}
+        self.outputs, self.gradients, self.losses = [], TaskGradients(), {}
         self.leaves, self.place = [], {}
-
-
-def _statistics(flat: Dict[str, Tensor], weights: Dict[str, float]) -> Dict[str, float]:
-    norms = {task: gradient.norm().item() for task, gradient in flat.items()}
-    found = {f"norm/{task}": norm for task, norm in norms.items()}
-    found |= {f"weight/{task}": weights[task] for task in flat}
-    names = sorted(flat)
-    for i, a in enumerate(names):
-        for b in names[i + 1 :]:
-            if norms[a] > 0 and norms[b] > 0:
-                found[f"cosine/{a}/{b}"] = (flat[a] @ flat[b]).item() / (norms[a] * norms[b])
-    return found

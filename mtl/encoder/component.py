@@ -1,5 +1,6 @@
 """`mtl_transformer`: the spaCy component that owns the encoder and runs it once for all heads."""
 
+import logging
 import tempfile
 import weakref
 from pathlib import Path
@@ -15,25 +16,29 @@ from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
+from torch import nn
 
 from mtl import __version__
 from mtl.encoder import stock
 from mtl.encoder.batch import Balance, EncoderBatch
 from mtl.encoder.forks import enter_process
+from mtl.encoder.gradients import TaskGradients
 from mtl.encoder.listener import EncoderListener
 from mtl.encoder.loaders import Loader, load_encoder, save_encoder
 from mtl.encoder.torch_encoder import Encoder, TokenVectors
 from mtl.encoder.windows import Tokens
-from mtl.errors import UserError
+from mtl.errors import UserError, check_choice
 from mtl.files import read_json, write_json
 from mtl.pipe import RobustPipe
 from mtl.stages import stage
-from mtl.torch_model import Parameters, apply_optimizer, get_module, set_module
+from mtl.torch_model import Parameters, apply_optimizer, clear_gradients, get_module, set_module
 
+logger = logging.getLogger(__name__)
 FORMAT = 1  # of a saved pipeline; raised when an older spacy-mtl could no longer read it
 
 DEFAULT_CONFIG = """
 [transformer]
+not_finite = "skip"
 
 [transformer.model]
 @architectures = "mtl.Encoder.v1"
@@ -43,9 +48,9 @@ DEFAULT_CONFIG = """
 """
 
 
-def make_transformer(nlp: Language, name: str, model: Model, balance: Callable) -> "Transformer":
+def make_transformer(nlp: Language, name: str, model: Model, balance: Callable, not_finite: str) -> "Transformer":
     """Factory `mtl_transformer`."""
-    return Transformer(nlp.vocab, model, name, balance=balance, nlp=nlp)
+    return Transformer(nlp.vocab, model, name, balance=balance, not_finite=not_finite, nlp=nlp)
 
 
 Language.factory(
@@ -85,12 +90,16 @@ class Transformer(RobustPipe, TrainablePipe):
     the start of the next `update` while gradients are accumulated.
 
     vocab (Vocab): the shared vocabulary. model (Model): `mtl.Encoder.v1`.
-    balance (Callable): the tasks' gradients and losses to the weight of each task at the encoder.
+    balance (Callable): the tasks' gradients and losses to the weight of each task at the encoder. not_finite (str): where a
+    task's loss or gradient is no number any more, "skip" it in that batch, with a warning, or "stop".
     """
 
     def __init__(
-        self, vocab: Vocab, model: Model, name: str = "transformer", *, balance: Balance, nlp: Optional[Language] = None
-    ) -> None:
+        self, vocab: Vocab, model: Model, name: str = "transformer", *, balance: Balance, not_finite: str = "skip",
+        nlp: Optional[Language] = None,
+    ) -> None:  # fmt: skip
+        check_choice(f"components.{name}.not_finite", not_finite, ("skip", "stop"))
+        self.stops = not_finite == "stop"
         self.vocab, self.model, self.name, self.balance = vocab, model, name, balance
         self.cfg: Dict[str, Any] = {}
         self.listener_map: Dict[str, List[Model]] = {}
@@ -102,6 +111,8 @@ class Transformer(RobustPipe, TrainablePipe):
         self._batch: Optional[EncoderBatch] = None
         self._batch_docs: List[Doc] = []
         self._losses: Dict[str, float] = {}
+        self._task_gradients = TaskGradients()  # on the trained parameters, since the last step; see `Balance.on_parameters`
+        self._task_losses: Dict[str, float] = {}
         self._owed_step: Any = None  # the optimizer of a step that waits for the last head
 
     # Linking, spaCy's `ListenedToComponent` protocol
@@ -316,9 +327,46 @@ class Transformer(RobustPipe, TrainablePipe):
     def flush(self) -> None:
         """Run the backward that the open batch still owes."""
         if self._batch is not None and self._batch.train:
-            self.statistics = self._batch.backward(self.balance) or self.statistics
-            self._losses[self.name] = self._losses.get(self.name, 0.0) + self._batch.total_loss
+            for task in self._batch.drop_not_finite():
+                self.not_finite(task, "gradient", self._batch_docs)
+            if getattr(self.balance, "on_parameters", False):
+                for task, loss in self._batch.losses.items():
+                    self._task_losses[task] = self._task_losses.get(task, 0.0) + loss
+                self._batch.backward_by_task(self._trained(), self._task_gradients)
+            else:
+                self.statistics = self._batch.backward(self.balance) or self.statistics
+                self._losses[self.name] = self._losses.get(self.name, 0.0) + self._batch.total_loss
         self._batch, self._batch_docs = None, []
+
+    def not_finite(self, task: str, what: str, docs: Sequence[Doc]) -> None:
+        """A task's loss or gradient is no number: leave it out of this batch, so that it poisons no weights.
+
+        RAISES (UserError): as the setting says.
+        """
+        head = self._readers.get(task)
+        if head is not None and getattr(head, "reads_encoder", lambda _: False)(self):
+            clear_gradients(get_module(head.model, task).parameters())
+        few = "; ".join(repr(doc.text[:60]) for doc in docs[:3])
+        message = f"the {what} of {task!r} is no finite number, in the batch of {len(docs)} documents that begins with {few}"
+        if self.stops:
+            raise UserError(f'{message}. Lower the learning rate, or set components.{self.name}.not_finite = "skip"')
+        logger.warning("%s; the task is left out of this batch", message)
+
+    def _trained(self) -> List[nn.Parameter]:
+        return [parameter for parameter in self.encoder.model.parameters() if parameter.requires_grad]
+
+    def _combine(self) -> None:
+        """Weigh what the tasks left on the parameters since the last step, for a balance that looks there."""
+        if self._task_gradients.tasks:
+            gramian = self._task_gradients.gramian()
+            weights = self.balance(gramian, self._task_losses)
+            trained = self._trained()
+            for i, gradient in self._task_gradients.combined(weights):
+                trained[i].grad = gradient
+            self.statistics = gramian.statistics(weights)
+            total = sum(weights[task] * loss for task, loss in self._task_losses.items() if task in weights)
+            self._losses[self.name] = self._losses.get(self.name, 0.0) + total
+        self._task_gradients, self._task_losses = TaskGradients(), {}
 
     def finish_update(self, sgd: Any, reader: Optional[str] = None) -> None:
         """Backward, then one step of the encoder and all its mtl heads together.
@@ -327,7 +375,7 @@ class Transformer(RobustPipe, TrainablePipe):
         was collected it does nothing, and from a head (`reader`) the step waits until the last listener is done; where that
         one is excluded, or is a stock component that does not call, the step is taken before the weights are next read.
         """
-        if reader is None and not (self._batch is not None and self._batch.gradients):
+        if reader is None and not (self._batch is not None and self._batch.gradients.tasks):
             return
         self._owed_step = sgd
         if reader is None or [reader] == self._enabled()[-1:]:
@@ -337,6 +385,7 @@ class Transformer(RobustPipe, TrainablePipe):
         if self._owed_step is not None:
             sgd, self._owed_step = self._owed_step, None
             self.flush()
+            self._combine()
             apply_optimizer(sgd, self.parameters())
             self.encoder.serving.forget()
 

@@ -186,7 +186,9 @@ class Head(RobustPipe, TrainablePipe):
             loss = self.loss(rows, batch, drop)
         finally:
             module.eval()
-        if loss is not None:
+        if loss is not None and not torch.isfinite(loss):
+            self.transformer.not_finite(self.name, "loss", [eg.predicted for _, eg in rows])
+        elif loss is not None:
             loss.backward()
             batch.collect(self.name, loss.item())
             losses[self.name] += loss.item()
