@@ -134,19 +134,19 @@ def test_compare_adaptation(project, capsys):
 
 def test_a_stopped_comparison_goes_on(project, capsys, monkeypatch):
     trained = []
-    real = Runs._scores
+    real = Runs._trained
 
-    def count(self, run):
+    def count(self, run, alone):
         if len(trained) == 5:
             raise KeyboardInterrupt
         trained.append(run)
-        return real(self, run)
+        return real(self, run, alone)
 
-    monkeypatch.setattr(Runs, "_scores", count)
+    monkeypatch.setattr(Runs, "_trained", count)
     assert compare(project, "--no-plot", "--labels", "1") == 130  # what Ctrl-C exits with
     assert len(list((project / "out" / "runs").glob("*.json"))) == 5
     before = {file: file.stat().st_mtime_ns for file in (project / "out" / "encoders").rglob("model.safetensors")}
-    monkeypatch.setattr(Runs, "_scores", lambda self, run: trained.append(run) or real(self, run))
+    monkeypatch.setattr(Runs, "_trained", lambda self, run, alone: trained.append(run) or real(self, run, alone))
     compare(project, "--no-plot", "--labels", "1")
     assert len(trained) == 8  # none of the first five again
     assert {file: file.stat().st_mtime_ns for file in (project / "out" / "encoders").rglob("model.safetensors")} == before
@@ -170,7 +170,7 @@ def test_a_share_of_the_labels_is_the_same_for_every_arm(project):
 
 def test_a_seed_gives_the_same_scores_again(project):
     runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
-    assert runs._scores(Run("base", 1, 1.0, {})) == runs._scores(Run("base", 1, 1.0, {}))
+    assert runs._trained(Run("base", 1, 1.0, {}), None) == runs._trained(Run("base", 1, 1.0, {}), None)
 
 
 def row(arm, score, low, mean, high, verdict):
@@ -230,3 +230,118 @@ def test_a_config_that_cannot_be_compared(project):
         compare(project, "--no-plot")
     with pytest.raises(UserError, match=r"nowhere.cfg: no such file"):
         Runs(Path("nowhere.cfg"), [], project / "out")
+
+
+def compare_sharing_of(project, *more):
+    from mtl.cli.app import app
+
+    given = ["compare", str(project / "config.cfg"), str(project / "dev.spacy"), "--sharing", "--out", str(project / "out")]
+    return app([*given, "--seeds", "2", "--set", "training.max_steps=6", *more], standalone_mode=False)
+
+
+@pytest.fixture
+def mixture(project):
+    """The project with a corpus a task, of which the documents carry that task's annotation alone; the tasks differ in size."""
+    nlp = English()
+    docs = list(read_docs(project / "train.spacy", nlp.vocab))
+    places = [[(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents] for doc in docs]
+    write_docs([gold_doc(nlp, doc.text, cats=doc.cats) for doc in docs[:12]], project / "categories.spacy")
+    entities = [gold_doc(nlp, doc.text, ents=ents) for doc, ents in zip(docs[12:], places[12:])]
+    write_docs(entities, project / "entities.spacy")
+    paths = f'categories = "{project / "categories.spacy"}"\nentities = "{project / "entities.spacy"}"'
+    config = (project / "config.cfg").read_text().replace(f'all = "{project / "train.spacy"}"', paths)
+    balance = '[components.transformer.balance]\n@misc = "mtl.StaticBalance.v1"\nweights = {"textcat": 1.5, "ner": 0.5}\n'
+    config = config.replace("[components.textcat]", balance + "[components.textcat]")
+    batcher = '[training.batcher]\n@batchers = "spacy.batch_by_words.v1"\nsize = 30\ntolerance = 0.2\ndiscard_oversize = false\n'
+    (project / "config.cfg").write_text(config.replace("[training.optimizer]", batcher + "[training.optimizer]"))
+    return project
+
+
+def test_a_head_alone_sees_what_it_sees_together(mixture, monkeypatch):
+    """The documents that each training reads are looked at: a head alone has those of its task, as often."""
+    from mtl.compare.runs import CompareSettings
+    from mtl.compare.sharing import compare_sharing
+    from mtl.heads.head import Head
+
+    seen = {}
+    update = Head.update
+
+    def look(self, examples, **given):
+        run = seen.setdefault((tuple(sorted(name for name, _ in nlps[-1].pipeline)), self.name), [])
+        run.append([eg.text for eg in examples if self.is_annotated(eg.reference)])
+        return update(self, examples, **given)
+
+    import mtl.compare.runs as module
+
+    nlps, init = [], module.init_nlp
+    monkeypatch.setattr(module, "init_nlp", lambda config, **given: nlps.append(init(config, **given)) or nlps[-1])
+    monkeypatch.setattr(Head, "update", look)
+    runs = Runs(mixture / "config.cfg", [mixture / "dev.spacy"], mixture / "out", {"training.max_steps": 6})
+    result = compare_sharing(runs, CompareSettings(1, (1.0,)), lambda _: None)
+    joint = tuple(sorted(("transformer", "textcat", "ner")))
+    for head in ("textcat", "ner"):
+        alone = seen[tuple(sorted(("transformer", head))), head]
+        together = [text for batch in seen[joint, head] for text in batch]
+        flat = [text for batch in alone for text in batch]
+        assert len(alone) == result["steps"][head] + 1 < 7  # spaCy's loop does one more than max_steps
+        assert sorted(flat) == sorted(together)  # the batcher may swap neighbours
+        assert all(batch for batch in alone)
+
+
+def test_compare_sharing(mixture, capsys):
+    pytest.importorskip("matplotlib", reason="the plot needs it: pip install spacy-mtl[compare]")
+    compare_sharing_of(mixture)
+    said = capsys.readouterr().out
+    result = json.loads((mixture / "out" / "comparison.json").read_text())
+    assert result["heads"] == ["textcat", "ner"] and [run["arm"] for run in result["runs"]] == ["together", "textcat", "ner"] * 2
+    rows = {row["score"]: row for row in result["differences"]}
+    assert set(rows) == {"cats_accuracy", "ents_f", MEAN}
+    scores = {(run["arm"], run["seed"]): run["scores"] for run in result["runs"]}
+    apart = [100 * (scores["together", seed]["ents_f"] - scores["ner", seed]["ents_f"]) for seed in (0, 1)]
+    assert rows["ents_f"]["difference"] == pytest.approx(sum(apart) / 2)
+    alone = [(scores["textcat", seed]["cats_accuracy"] + scores["ner", seed]["ents_f"]) / 2 for seed in (0, 1)]
+    assert rows[MEAN]["alone"] == pytest.approx(50 * sum(alone))
+    assert set(result["baselines"]) == {"cats_accuracy", "ents_f"} and sum(result["mixture"].values()) == pytest.approx(1.0)
+    assert {"norm/ner", "weight/textcat"} <= set(result["statistics"])
+    assert "no encoder" in said and "training together against alone" in said and "mixture: textcat " in said
+    assert (mixture / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert str(mixture) not in (mixture / "out" / "comparison.json").read_text()
+
+
+def test_sharing_needs_two_heads(project):
+    config = project / "config.cfg"
+    config.write_text(config.read_text().replace('["transformer", "textcat", "ner"]', '["transformer", "ner"]'))
+    with pytest.raises(UserError, match=r"config.cfg: its pipeline has the scored heads \['ner'\]; .*two or more"):
+        compare_sharing_of(project, "--no-plot")
+    with pytest.raises(UserError, match="--adaptation or --sharing"):
+        compare_sharing_of(project, "--adaptation")
+
+
+def test_negative_transfer_is_flagged():
+    from mtl.compare.report import sharing_table, sharing_words
+
+    def one(score, low, mean, high, verdict):
+        return {"arm": "together", "labels": 1.0, "score": score, "alone": 50.0, "together": 50.0 + mean, "difference": mean,
+                "low": low, "high": high, "verdict": verdict}  # fmt: skip
+
+    result = {
+        "seeds": 3, "baselines": {"ents_f": 0.4}, "mixture": {"ner": 0.8, "qa": 0.2},
+        "differences": [one("ents_f", -3.0, -2.0, -1.0, "hurt"), one(MEAN, -1.0, 0.5, 2.0, "no difference seen")],
+    }  # fmt: skip
+    table = sharing_table(result, {"cosine/ner/qa": -0.12, "norm/ner": 0.5})
+    assert "-2.0  [ -3.0,  -1.0]  negative transfer" in table and "40.0" in table
+    assert "mixture: ner 80%, qa 20%" in table and "ner/qa -0.120" in table
+    assert sharing_words(result) == (
+        "With 100% of the labels, training together against alone: no difference seen on the mean over the heads "
+        "(+0.5 points [ -1.0,  +2.0]); entities: F1: negative transfer (-2.0 points [ -3.0,  -1.0])."
+    )
+
+
+def test_the_bag_of_words_knows_what_words_tell(project):
+    from mtl.compare.baselines import bag_of_words
+
+    nlp = English()
+    told = [gold_doc(nlp, f"the {word} is here", {"A": float(word == "pump"), "B": float(word != "pump")}) for word in
+            ("pump", "valve") * 10]  # fmt: skip
+    assert bag_of_words(told, told[:4]) == 1.0
+    assert bag_of_words(told, [gold_doc(nlp, "the fan is here", {"A": 1.0, "B": 1.0})]) is None

@@ -240,39 +240,50 @@ def compare(
     data: List[Path] = typer.Argument(..., help="Converted files or folders to score on; they are kept out of the text."),
     out: Path = typer.Option(..., "--out", "-o", help="The folder for results; the same command goes on from what is there."),
     adaptation: bool = typer.Option(False, "--adaptation", help="Compare the encoder as it is with the same, adapted."),
-    encoder: str = typer.Option("", help="The encoder to begin with; else what the config names."),
+    sharing: bool = typer.Option(False, "--sharing", help="Compare every head trained alone with all trained together."),
+    encoder: str = typer.Option("", help="--adaptation: the encoder to begin with; else what the config names."),
     text: List[str] = typer.Option([], help="Domain text, as for `mtl adapt` (repeatable)."),
     general: List[str] = typer.Option([], help="General text to measure forgetting on (repeatable)."),
     tokens: float = typer.Option(2e6, help="Wordpieces of training for each continuation, as in 2e6."),
     precision: str = typer.Option("auto", help="Of continued pretraining: auto, fp32 or bf16."),
     seeds: int = typer.Option(3, help="Trainings of each kind."),
-    labels: str = typer.Option("0.1,1", help="Shares of the labelled documents to train on."),
+    labels: str = typer.Option("", help="Shares of the labelled documents to train on. --adaptation: 0.1,1; --sharing: 1."),
     override: List[str] = typer.Option([], "--set", help="A setting of the config, as in training.max_steps=200 (repeatable)."),
     plot: bool = typer.Option(True, help="Draw the differences (needs matplotlib)."),
 ) -> None:
-    """Measure what a choice gives: the heads trained on each encoder with the same settings, seeds and labelled documents.
+    """Measure what a choice gives, with the same settings, seeds and labelled documents: an adapted encoder, or a shared one.
 
     \b
     Example: mtl compare configs/sample.cfg corpus/spacy/dev.spacy --adaptation --text corpus/domain.txt --out compared
+    Example: mtl compare configs/sample.cfg corpus/spacy/dev.spacy --sharing --out compared
     """
-    from mtl.compare.adaptation import CompareSettings, compare_adaptation, make_arms
-    from mtl.compare.report import adaptation_table, adaptation_words, check_plotting, plot_differences
-    from mtl.compare.runs import Runs
+    from mtl.compare import report
+    from mtl.compare.adaptation import compare_adaptation, make_arms
+    from mtl.compare.runs import CompareSettings, Runs
+    from mtl.compare.sharing import compare_sharing, statistics_of
 
-    if not adaptation:
-        raise UserError("say what to compare: --adaptation")
+    if adaptation == sharing:
+        raise UserError("say what to compare: --adaptation or --sharing")
     if plot:
-        check_plotting()
-    shares = [read_share(part) for part in labels.split(",")]
+        report.check_plotting()
+    shares = [read_share(part) for part in (labels or ("0.1,1" if adaptation else "1")).split(",")]
     settings = CompareSettings(seeds, shares)
     settings.check()
     runs = Runs(config, data, out, dict(map(read_setting, override)))
-    arms = make_arms(runs, encoder, text, general, tokens, precision, typer.echo)
-    result = compare_adaptation(runs, arms, settings, typer.echo)
-    typer.echo(f"\n{adaptation_table(result)}\n\n{adaptation_words(result)}")
+    if adaptation:
+        arms = make_arms(runs, encoder, text, general, tokens, precision, typer.echo)
+        result = compare_adaptation(runs, arms, settings, typer.echo)
+        shown = f"{report.adaptation_table(result)}\n\n{report.adaptation_words(result)}"
+        title = "Difference to the encoder as it is"
+    else:
+        result = compare_sharing(runs, settings, typer.echo)
+        result["statistics"] = statistics_of(result)
+        shown = f"{report.sharing_table(result, result['statistics'])}\n\n{report.sharing_words(result)}"
+        title = "All heads together, against each alone"
+    typer.echo(f"\n{shown}")
     write_json(out / "comparison.json", result)
     if plot:
-        plot_differences(result, out / "comparison.png")
+        report.plot_differences(result, out / "comparison.png", title)
     typer.echo(f"\n{out / 'comparison.json'}" + (f", {out / 'comparison.png'}" if plot else ""))
 
 

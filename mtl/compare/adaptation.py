@@ -1,6 +1,5 @@
 """Does continued pretraining help the heads? The encoder as it is, against the same continued on task text, domain text, both."""
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
@@ -9,32 +8,15 @@ from mtl.adapt.cleaning import CleanSettings, labelled_files
 from mtl.adapt.loop import Adaptation
 from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.text import text_files
-from mtl.compare.differences import differences
-from mtl.compare.runs import Run, Runs, key_of
+from mtl.compare.differences import difference_rows
+from mtl.compare.runs import CompareSettings, Run, Runs, key_of
 from mtl.encoder.sources import resolve_encoder
-from mtl.errors import UserError, check_range
 from mtl.files import read_json, sha256_of
 from mtl.machine import machine
 
 Echo = Callable[[str], None]
 MANY = 10_000.0  # passes: the tokens end a continuation
 BASE, TASK, DOMAIN, BOTH = "base", "task text", "domain text", "domain, then task text"
-
-
-@dataclass(frozen=True)
-class CompareSettings:
-    """seeds: how many, counted from 0. labels: shares of the labelled documents to train on."""
-
-    seeds: int = 3
-    labels: Sequence[float] = (0.1, 1.0)
-
-    def check(self) -> None:
-        """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
-        check_range("seeds", self.seeds, 1)
-        if not self.labels:
-            raise UserError("labels: name at least one share, as in 0.1,1")
-        for share in self.labels:
-            check_range("labels", share, 0.001, 1.0)
 
 
 @dataclass
@@ -103,15 +85,7 @@ def compare_adaptation(runs: Runs, arms: Dict[str, Encoder], settings: CompareSe
         Run(arm, seed, share, {setting: encoder.name})
         for share in settings.labels for seed in range(settings.seeds) for arm, encoder in arms.items()
     ]  # fmt: skip
-    done: List[Dict[str, Any]] = []
-    weights = {arm: encoder.weights for arm, encoder in arms.items()}
-    for number, run in enumerate(plan, start=1):
-        result = runs.result(run, {setting: weights[run.arm]})
-        done.append(result)
-        left = sum(one["minutes"] for one in done) / number * (len(plan) - number)
-        scores = "  ".join(f"{key} {100 * value:.1f}" for key, value in result["scores"].items())
-        share = f"{run.labels:.0%} of the labels, seed {run.seed}"
-        echo(f"{number:>3} of {len(plan)}  {run.arm}, {share}:  {scores}  (about {left:.0f} min left)")
+    done = runs.results(plan, {arm: {setting: encoder.weights} for arm, encoder in arms.items()}, None, echo)
     return {
         "config": runs.config.name, "documents": runs.documents, "seeds": settings.seeds,
         "arms": {arm: encoder.cost for arm, encoder in arms.items()},
@@ -122,11 +96,8 @@ def compare_adaptation(runs: Runs, arms: Dict[str, Encoder], settings: CompareSe
 
 def _against_base(done: List[Dict[str, Any]], share: float, arms: List[str]) -> List[Dict[str, Any]]:
     scores = {arm: [run["scores"] for run in done if run["arm"] == arm and run["labels"] == share] for arm in arms}
-    rows = []
-    for arm in arms[1:]:
-        for key, found in differences(scores[arms[0]], scores[arm]).items():
-            before, after = (100 * sum(run[key] for run in scores[one]) / len(scores[one]) for one in (arms[0], arm))
-            row = {"arm": arm, "labels": share, "score": key, "base": before, "adapted": after, "difference": found.mean}
-            bounds = {"low": found.low, "high": found.high} if math.isfinite(found.low) else {"low": None, "high": None}
-            rows.append({**row, **bounds, "verdict": found.verdict})
-    return rows
+    return [
+        {"arm": arm, "labels": share, **row}
+        for arm in arms[1:]
+        for row in difference_rows(scores[arms[0]], scores[arm], ("base", "adapted"))
+    ]

@@ -3,7 +3,7 @@
 import math
 import statistics
 from dataclasses import dataclass
-from typing import Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 from scipy.stats import t as student_t
 
@@ -42,6 +42,16 @@ def with_mean(scores: Dict[str, float], weights: Dict[str, float]) -> Dict[str, 
     kept = {key: scores[key] for key, weight in weights.items() if weight and scores.get(key) is not None}
     total = sum(weights[key] for key in kept)
     return {**kept, MEAN: sum(weights[key] * value for key, value in kept.items()) / total} if kept else {}
+
+
+def difference_rows(first: List[Dict[str, float]], second: List[Dict[str, float]], names: Sequence[str]) -> List[Dict[str, Any]]:
+    """A row for each score: the means of both under their `names`, in points, the difference, its interval and its verdict."""
+    rows = []
+    for key, found in differences(first, second).items():
+        means = {name: 100 * statistics.fmean(run[key] for run in runs) for name, runs in zip(names, (first, second))}
+        bounds = {"low": found.low, "high": found.high} if math.isfinite(found.low) else {"low": None, "high": None}
+        rows.append({"score": key, **means, "difference": found.mean, **bounds, "verdict": found.verdict})
+    return rows
 
 
 def differences(first: List[Dict[str, float]], second: List[Dict[str, float]]) -> Dict[str, Difference]:

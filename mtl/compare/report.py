@@ -51,10 +51,54 @@ def adaptation_words(result: Dict[str, Any]) -> str:
             rows = {row["score"]: row for row in result["differences"] if (row["arm"], row["labels"]) == (arm, share)}
             mean = rows.pop(MEAN)
             others = [f"{NAMES[key]}: {row['verdict']}" for key, row in rows.items() if row["verdict"] != mean["verdict"]]
-            line = (
-                f"With {share:.0%} of the labels, {arm}: {mean['verdict']} ({mean['difference']:+.1f} points {_interval(mean)})"
-            )
+            line = f"With {share:.0%} of the labels, {arm}: {mean['verdict']} {_points(mean)}"
             said.append(line + (f"; {', '.join(others)}" if others else "") + ".")
+    return "\n".join(said)
+
+
+def sharing_table(result: Dict[str, Any], statistics: Dict[str, float]) -> str:
+    """Each score of the heads alone and together, beside what needs no encoder; then how the tasks lie to each other."""
+    rows, known = result["differences"], result["baselines"]
+    width = 2 + max(len(NAMES[row["score"]]) for row in rows)
+    lines: List[str] = []
+    for share in dict.fromkeys(row["labels"] for row in rows):
+        title = f"{share:.0%} of the labels, {result['seeds']} seed(s)"
+        lines.append(title.ljust(width) + "  no encoder   alone  together  difference, 95% interval")
+        for row in rows:
+            if row["labels"] == share:
+                simple = f"{100 * known[row['score']]:.1f}" if row["score"] in known and share == 1 else ""
+                numbers = (
+                    f"  {simple:>10}  {row['alone']:6.1f}  {row['together']:8.1f}  {row['difference']:+6.1f}  {_interval(row)}"
+                )
+                lines.append(NAMES[row["score"]].ljust(width) + numbers + f"  {_transfer(row)}")
+        lines.append("")
+    lines.append("mixture: " + ", ".join(f"{head} {share:.0%}" for head, share in result["mixture"].items()))
+    cosines = {key[len("cosine/") :]: value for key, value in statistics.items() if key.startswith("cosine/")}
+    if cosines:
+        lines.append("cosine of the tasks' gradients: " + ", ".join(f"{pair} {value:+.3f}" for pair, value in cosines.items()))
+    norms = {key[len("norm/") :]: value for key, value in statistics.items() if key.startswith("norm/")}
+    if norms:
+        lines.append("their norms, before weighting: " + ", ".join(f"{task} {value:.2g}" for task, value in norms.items()))
+    return "\n".join(lines)
+
+
+def _points(row: Dict[str, Any]) -> str:
+    return f"({row['difference']:+.1f} points {_interval(row)})"
+
+
+def _transfer(row: Dict[str, Any]) -> str:
+    return "negative transfer" if row["verdict"] == "hurt" else row["verdict"]
+
+
+def sharing_words(result: Dict[str, Any]) -> str:
+    """What may be said of sharing, and no more."""
+    said = []
+    for share in dict.fromkeys(row["labels"] for row in result["differences"]):
+        rows = {row["score"]: row for row in result["differences"] if row["labels"] == share}
+        mean = rows.pop(MEAN)
+        line = f"With {share:.0%} of the labels, training together against alone: {_transfer(mean)} on the mean over the heads"
+        parts = [f"{NAMES[key]}: {_transfer(row)} {_points(row)}" for key, row in rows.items()]
+        said.append(f"{line} {_points(mean)}; {'; '.join(parts)}.")
     return "\n".join(said)
 
 
@@ -66,8 +110,8 @@ def check_plotting() -> None:
         raise UserError('the plot needs matplotlib: pip install "spacy-mtl[compare]", or give --no-plot') from None
 
 
-def plot_differences(result: Dict[str, Any], path: Path) -> None:
-    """A panel for each share of the labels: every score's difference to the base, with its interval, by encoder."""
+def plot_differences(result: Dict[str, Any], path: Path, title: str) -> None:
+    """A panel for each share of the labels: every score's difference, with its interval, by arm."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -89,7 +133,7 @@ def plot_differences(result: Dict[str, Any], path: Path) -> None:
         panel.set_yticks(range(len(scores)), [NAMES[key] for key in scores])
         panel.set_ylim(len(scores) - 0.5, -0.5)
         panel.set_xlabel("points, with 95% interval over seeds")
-    figure.suptitle("Difference to the encoder as it is", fontsize=11)
+    figure.suptitle(title, fontsize=11)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms), frameon=False)
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=150)

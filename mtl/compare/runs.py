@@ -5,32 +5,57 @@ import io
 import json
 import random
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config
 from spacy.vocab import Vocab
-from thinc.api import ConfigValidationError
+from thinc.api import Config, ConfigValidationError
 
 from mtl.compare.differences import with_mean
 from mtl.data.docs import docbin_files, load_docbin, read_docs, write_docs
-from mtl.errors import UserError
+from mtl.errors import UserError, check_range
 from mtl.files import read_json, replacing, sha256_of, write_json
 from mtl.training.evaluation import evaluate_pipeline
+
+Result = Dict[str, Any]
+Alone = Callable[[Config, str], Config]
+Echo = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """seeds: how many, counted from 0. labels: shares of the labelled documents to train on."""
+
+    seeds: int = 3
+    labels: Sequence[float] = (0.1, 1.0)
+
+    def check(self) -> None:
+        """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
+        check_range("seeds", self.seeds, 1)
+        if not self.labels:
+            raise UserError("labels: name at least one share, as in 0.1,1")
+        for share in self.labels:
+            check_range("labels", share, 0.001, 1.0)
 
 
 @dataclass(frozen=True)
 class Run:
-    """arm: what is compared, by name. changes: settings of the config, by their dotted names. labels: share of the documents."""
+    """arm: what is compared, by name. changes: settings of the config, by their dotted names. labels: share of the documents.
+
+    head: the one that is trained alone; "" for all of them.
+    """
 
     arm: str
     seed: int
     labels: float
     changes: Dict[str, Any]
+    head: str = ""
 
 
 class Runs:
@@ -87,34 +112,57 @@ class Runs:
             section = section[part]
         return str(section)
 
-    def result(self, run: Run, given: Dict[str, Any]) -> Dict[str, Any]:
-        """The run's "scores" and "minutes", made now or before.
+    def loaded(self, changes: Dict[str, Any]) -> Config:
+        """The config under the overrides and the changes, interpolated."""
+        return load_config(self.config, overrides={**self.overrides, **changes}, interpolate=True)
 
-        given: for a changed setting that names a file, what its content is.
+    def results(self, plan: Sequence[Run], given: Dict[str, Dict[str, Any]], alone: Optional[Alone], echo: Echo) -> List[Result]:
+        """The results of all runs, in their order, with a line for each. given, alone: see `result`; the first by arm."""
+        done: List[Result] = []
+        for number, run in enumerate(plan, start=1):
+            found = self.result(run, given.get(run.arm, {}), alone)
+            done.append(found)
+            left = sum(one["minutes"] for one in done) / number * (len(plan) - number)
+            scores = "  ".join(f"{key} {100 * value:.1f}" for key, value in found["scores"].items())
+            share = f"{run.labels:.0%} of the labels, seed {run.seed}"
+            echo(f"{number:>3} of {len(plan)}  {run.arm}, {share}:  {scores}  (about {left:.0f} min left)")
+        return done
+
+    def result(self, run: Run, given: Dict[str, Any], alone: Optional[Alone] = None) -> Result:
+        """The run's "scores", "statistics" of the balance and "minutes", made now or before.
+
+        given: for a changed setting that names a file, what its content is. alone: makes the config of a head by itself.
         """
         identity = {**self._identity, "seed": run.seed, "labels": run.labels, **run.changes, **given}
+        identity |= {"head": run.head} if run.head else {}
         file = self.folder / "runs" / f"{slug(run.arm)}-{run.labels:g}-{run.seed}-{key_of(identity)}.json"
         if file.exists():
             return read_json(file)
         started = time.perf_counter()
-        scores = self._scores(run)
-        result = {"arm": run.arm, "seed": run.seed, "labels": run.labels, "scores": scores}
+        result = {"arm": run.arm, "seed": run.seed, "labels": run.labels, **self._trained(run, alone)}
         result["minutes"] = round((time.perf_counter() - started) / 60, 2)
         with replacing(file) as partial:
             write_json(partial, result)
         return result
 
-    def _scores(self, run: Run) -> Dict[str, float]:
-        """Of the last step's weights, so that the data has chosen nothing but thresholds."""
-        steps = self.settings["training"]["max_steps"]
+    def _trained(self, run: Run, alone: Optional[Alone]) -> Dict[str, Any]:
+        """Scores of the last step's weights, so that the data has chosen nothing but thresholds."""
+        steps = run.changes.get("training.max_steps", self.settings["training"]["max_steps"])
         changes = {"system.seed": run.seed, "training.seed": run.seed, "training.eval_frequency": steps}
         changes |= {**self.overrides, **run.changes}
         if run.labels < 1:
             changes |= self._subsets(run)
-        config = load_config(self.config, overrides=changes, interpolate=False)
-        nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own heads; ours find their device
-        train(nlp, None, use_gpu=-1, stdout=io.StringIO(), stderr=sys.stderr if sys.stderr.isatty() else io.StringIO())
-        return with_mean(evaluate_pipeline(nlp, self.data)["scores"], nlp.config["training"]["score_weights"])
+        config = load_config(self.config, overrides=changes, interpolate=bool(run.head))
+        if run.head and alone is not None:
+            config = alone(config, run.head)
+        with tempfile.TemporaryDirectory() as folder:
+            seen = Path(folder) / "balance.jsonl"
+            config["training"]["logger"] = {"@loggers": "mtl.ConsoleLogger.v1", "balance_file": str(seen), "progress_bar": None}
+            nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own heads; ours find their device
+            train(nlp, None, use_gpu=-1, stdout=io.StringIO(), stderr=sys.stderr if sys.stderr.isatty() else io.StringIO())
+            rows = [json.loads(line) for line in seen.read_text(encoding="utf-8").splitlines()]
+        scores = with_mean(evaluate_pipeline(nlp, self.data)["scores"], nlp.config["training"]["score_weights"])
+        return {"scores": scores, "statistics": rows[-1] if rows else {}}
 
     def _subsets(self, run: Run) -> Dict[str, str]:
         """A share of each corpus, drawn by the seed: the same documents for every arm. RETURNS: settings that name them."""

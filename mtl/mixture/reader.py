@@ -105,6 +105,24 @@ def make_example(nlp: Language, reference: Doc) -> Example:
     return Example(nlp.make_doc(reference.text), reference)
 
 
+def learned_from(corpus: Callable[[Language], Iterable[Example]]) -> Callable[[Language], Iterator[Example]]:
+    """`mtl.LearnedFrom.v1`: of another reader's examples, those that some head of the pipeline learns from, in their order.
+
+    So one head can be trained by itself on a mixture for several.
+    """
+
+    def read(nlp: Language) -> Iterator[Example]:
+        return (example for example in corpus(nlp) if is_learned_from(nlp, example.reference))
+
+    return read
+
+
+def is_learned_from(nlp: Language, reference: Doc) -> bool:
+    """Whether a head of the pipeline is annotated for; what is no head of ours may learn from anything."""
+    trainable = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "update") and not hasattr(pipe, "listening_components")]
+    return any(pipe.is_annotated(reference) if hasattr(pipe, "is_annotated") else True for pipe in trainable)
+
+
 def encoded_words() -> Callable[[Example], int]:
     """`mtl.EncodedWords.v1`, for a batcher's `get_length`: a document's words times how often it is encoded in an update."""
     return count_encoded_words

@@ -73,7 +73,7 @@ def baselines(train: List[Doc], test: List[Doc]) -> Dict[str, Tuple[float, str]]
     accuracy = _majority(train, test)
     if accuracy is not None:
         found["cats_accuracy"] = (accuracy, "most frequent category")
-    f1 = _dictionary(train, test)
+    f1 = dictionary_baseline(train, test)
     if f1 is not None:
         found["ents_f"] = (f1, "dictionary of training entities")
     answers = _first_sentence(test)
@@ -85,16 +85,16 @@ def baselines(train: List[Doc], test: List[Doc]) -> Dict[str, Tuple[float, str]]
 
 
 def _majority(train: List[Doc], test: List[Doc]) -> Optional[float]:
-    gold = [_best(doc.cats) for doc in test if doc.cats and sum(doc.cats.values()) == 1]
-    seen = Counter(_best(doc.cats) for doc in train if doc.cats)
+    gold = [best_category(doc.cats) for doc in test if doc.cats and sum(doc.cats.values()) == 1]
+    seen = Counter(best_category(doc.cats) for doc in train if doc.cats)
     return gold.count(seen.most_common(1)[0][0]) / len(gold) if gold and seen else None
 
 
-def _best(cats: Dict[str, float]) -> str:
+def best_category(cats: Dict[str, float]) -> str:
     return max(cats, key=lambda label: cats[label])
 
 
-def _dictionary(train: List[Doc], test: List[Doc]) -> Optional[float]:
+def dictionary_baseline(train: List[Doc], test: List[Doc]) -> Optional[float]:
     """Every longest string that was an entity in training, with its most frequent type."""
     names: Dict[Tuple[str, ...], Counter] = {}
     for doc in train:
