@@ -2,7 +2,7 @@
 
 import gc
 from collections import Counter
-from itertools import islice
+from itertools import groupby, islice
 
 import pytest
 import spacy
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mtl.data.docs import write_docs
 from mtl.errors import UserError
 from mtl.mixture import reader as reader_module
-from mtl.mixture.amounts import passes, temperature
+from mtl.mixture.amounts import between_epochs, dev_gap, is_paused, passes, pause_at_peak, temperature
+from mtl.mixture.order import blocks, round_robin
 from mtl.mixture.reader import MixedCorpus, count_encoded_words, mixed_corpus
 
 NLP = spacy.blank("en")
@@ -34,7 +35,7 @@ def texts(corpus):
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 10_000), min_size=1), st.floats(1, 100), st.integers(0, 20))
 def test_temperature_shows_every_example_at_least_once_an_epoch(sizes, start, epoch):
-    amounts = temperature(start, start, 10)(sizes, epoch)
+    amounts = temperature(start, start, 10)(sizes, epoch, {})
     assert all(amounts[task] >= size * (1 - 1e-9) for task, size in sizes.items())
     largest = max(sizes, key=sizes.get)
     for task, size in sizes.items():
@@ -44,7 +45,7 @@ def test_temperature_shows_every_example_at_least_once_an_epoch(sizes, start, ep
 def test_temperature_flattens_over_the_run():
     amounts = temperature(1.0, 1e9, 3)
     sizes = {"a": 100, "b": 400}
-    assert [amounts(sizes, epoch)["a"] for epoch in (0, 1, 2, 9)] == pytest.approx([100, 200, 400, 400])
+    assert [amounts(sizes, epoch, {})["a"] for epoch in (0, 1, 2, 9)] == pytest.approx([100, 200, 400, 400])
 
 
 def test_passes_are_kept_exactly(corpus):
@@ -157,3 +158,103 @@ def test_an_empty_and_a_broken_file(tmp_path):
     (tmp_path / "broken.spacy").write_bytes(b"not a docbin")
     with pytest.raises(UserError, match=r"broken\.spacy: not a readable"):
         texts(MixedCorpus({"a": tmp_path / "broken.spacy"}, temperature(), 0))
+
+
+def test_a_cap_limits_what_a_large_corpus_counts_for():
+    assert temperature(1.0, 1.0, cap=100)({"a": 50, "b": 1000}, 0, {}) == {"a": 50, "b": 100}
+
+
+def test_dev_gap_gives_more_to_what_is_further_from_its_reference():
+    amounts = dev_gap({"a": "ents_f", "b": "qa_f1"}, {"a": 0.8, "b": 0.5}, temperature=1.0)
+    sizes = {"a": 100, "b": 100}
+    assert amounts(sizes, 0, {}) == {"a": 100, "b": 100}  # nothing is known yet
+    # Gaps: 1 - 0.4 / 0.8 = 0.5 and 1 - 0.4 / 0.5 = 0.2.
+    assert amounts(sizes, 1, {"ents_f": [0.1, 0.4], "qa_f1": [0.4]}) == pytest.approx({"a": 250, "b": 100})
+    assert amounts(sizes, 1, {"ents_f": [0.4], "qa_f1": [0.9]}) == pytest.approx({"a": 1000, "b": 100})  # a tenth, not none
+    assert amounts(sizes, 1, {"ents_f": [0.9], "qa_f1": [0.9]}) == {"a": 100, "b": 100}
+
+
+def test_tasks_start_and_stop():
+    amounts = between_epochs(passes({"a": 1, "b": 1, "c": 1}), start={"b": 1}, stop={"a": 2})
+    sizes = {"a": 4, "b": 5, "c": 6}
+    assert [amounts(sizes, epoch, {}) for epoch in range(3)] == [
+        {"a": 4, "b": 0, "c": 6}, {"a": 4, "b": 5, "c": 6}, {"a": 0, "b": 5, "c": 6},
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="epoch 0 has no task"):
+        between_epochs(passes({"a": 1}), start={"a": 1})({"a": 4}, 0, {})
+
+
+@pytest.mark.parametrize(
+    "values, paused",
+    [
+        ([], False),
+        ([0.5, 0.6], False),
+        ([0.6, 0.6], False),
+        ([0.6, 0.6, 0.59], True),  # two evaluations not above the best
+        ([0.6, 0.6, 0.59, 0.598], True),  # less than the drop
+        ([0.6, 0.6, 0.59, 0.57], False),  # it decays
+        ([0.6, 0.6, 0.59, 0.57, 0.58], False),
+        ([0.6, 0.6, 0.59, 0.57, 0.58, 0.58], True),  # what can be had is had
+        ([0.6, 0.6, 0.59, 0.61], False),
+    ],
+)
+def test_a_task_pauses_at_its_peak_and_returns(values, paused):
+    assert is_paused(values, patience=2, drop=0.02) is paused
+    amounts = pause_at_peak(passes({"a": 1, "b": 1}), {"a": "ents_f"}, patience=2, drop=0.02)
+    assert amounts({"a": 4, "b": 5}, 3, {"ents_f": values}) == {"a": 0 if paused else 4, "b": 5}
+    alone = pause_at_peak(passes({"a": 1}), {"a": "ents_f"}, patience=2, drop=0.02)
+    assert alone({"a": 4}, 3, {"ents_f": values}) == {"a": 4}  # never nothing at all
+
+
+def test_the_reader_asks_with_what_the_heads_scored(tiny, tmp_path):
+    nlp = make_nlp(tiny(), heads=("textcat",))
+    example = gold_doc(nlp, "The pump failed.", {"A": 1.0, "B": 0.0})
+    write_docs([example] * 3, tmp_path / "a.spacy")
+    write_docs([example] * 3, tmp_path / "b.spacy")
+    asked = []
+
+    def amounts(sizes, epoch, scores):
+        asked.append(scores)
+        return {"a": 1.0, "b": 2.0}
+
+    mixed = MixedCorpus({"a": tmp_path / "a.spacy", "b": tmp_path / "b.spacy"}, amounts, seed=0)
+    examples = list(mixed(nlp))
+    nlp.evaluate(examples)
+    assert len(examples) == 3 and list(mixed(nlp)) and asked == [{}, {}]  # what was scored before training does not count
+    nlp.update(examples)
+    accuracy = [nlp.evaluate(examples)["cats_accuracy"] for _ in range(2)]
+    list(mixed(nlp))
+    assert asked[-1]["cats_accuracy"] == accuracy
+
+
+def test_round_robin_spreads_every_task_evenly(corpus):
+    mixed = mixed_corpus(corpus, passes({"small": 1, "large": 0.5}), round_robin())
+    order = [text[0] for text in texts(mixed)]
+    places = [i for i, one in enumerate(order) if one == "s"]
+    assert len(order) == 27 and len(places) == 7 and {b - a for a, b in zip(places, places[1:])} <= {3, 4}
+
+
+def test_blocks_are_of_one_task(corpus):
+    mixed = mixed_corpus(corpus, passes({"small": 2, "large": 1}), blocks(5), seed=3)
+    order = [text[0] for text in texts(mixed)]
+    assert order.count("s") == 14 and order.count("l") == 40
+    runs = [(task, len(list(same))) for task, same in groupby(order)]
+    assert all(length % 5 in ((0, 4) if task == "s" else (0,)) for task, length in runs)  # 14 is two blocks of 5 and one of 4
+    assert len(runs) > 2
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: temperature(cap=-1), "temperature.cap = -1"),
+        (lambda: blocks(0), "blocks.size = 0"),
+        (lambda: pause_at_peak(temperature(), {}, patience=0), "pause_at_peak.patience = 0"),
+        (lambda: dev_gap({"a": "x"}, {"a": 80.0}), "dev_gap.references.a = 80"),
+        (lambda: dev_gap({"b": "x"}, {"b": 0.8})({"a": 1}, 0, {}), "dev_gap.scores names .*b.*the corpus has the tasks .*a"),
+        (lambda: pause_at_peak(temperature(), {"b": "x"})({"a": 1}, 0, {}), "pause_at_peak.scores names b; .* are a"),
+        (lambda: between_epochs(temperature(), {"b": 1})({"a": 1}, 0, {}), "between_epochs.start names b; .* are a"),
+    ],
+)
+def test_mistakes_in_a_mixture_are_named(make, words):
+    with pytest.raises(UserError, match=words):
+        make()

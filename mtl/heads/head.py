@@ -38,6 +38,8 @@ class Head(RobustPipe, TrainablePipe):
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Optional[Callable], **cfg: Any) -> None:
         self.vocab, self.model, self.name, self.scorer = vocab, model, name, scorer
         self.cfg: Dict[str, Any] = {"labels": [], "width": None, **cfg}
+        self.scored: List[Dict[str, float]] = []  # at each evaluation since training began; mixtures may look at it
+        self._training = False
         self._announced: List[str] = []  # labels of a whole corpus, of which `initialize` is shown a sample
         self._annotated = 0
 
@@ -175,6 +177,7 @@ class Head(RobustPipe, TrainablePipe):
         """Add this head's gradient on its own weights, and leave its gradient at the encoder output with the transformer."""
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
+        self._training = True
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
         rows = [(i, eg) for i, eg in enumerate(examples) if len(eg.predicted) and self.is_annotated(eg.reference)]
@@ -208,7 +211,10 @@ class Head(RobustPipe, TrainablePipe):
         if self.scorer is None:
             return {}
         kept = [eg for eg in examples if self.is_annotated(eg.reference)]
-        return self.scorer(kept, **{**kwargs, **self.score_settings()})
+        scores = self.scorer(kept, **{**kwargs, **self.score_settings()})
+        if self._training:
+            self.scored.append({name: float(value) for name, value in scores.items() if isinstance(value, (int, float))})
+        return scores
 
     def score_settings(self) -> Dict[str, Any]:
         """Keyword arguments for the scorer."""

@@ -10,16 +10,25 @@ from spacy.training import Example
 
 from mtl.data.docs import docbin_files, load_docbin
 from mtl.errors import UserError
-from mtl.mixture.amounts import Amounts, temperature
+from mtl.mixture.amounts import Amounts, Scores, temperature
+from mtl.mixture.order import Order, shuffled
 
 
-def mixed_corpus(paths: Dict[str, Optional[Union[str, Path]]], amounts: Optional[Amounts] = None, seed: int = 0) -> "MixedCorpus":
-    """`mtl.MixedCorpus.v1`: see `MixedCorpus`. Without `amounts`, `mtl.Temperature.v1` with its defaults."""
-    return MixedCorpus(paths, amounts or temperature(), seed)
+def mixed_corpus(
+    paths: Dict[str, Optional[Union[str, Path]]],
+    amounts: Optional[Amounts] = None,
+    order: Optional[Order] = None,
+    seed: int = 0,
+) -> "MixedCorpus":
+    """`mtl.MixedCorpus.v1`: see `MixedCorpus`.
+
+    Without `amounts`, `mtl.Temperature.v1` with its defaults; without `order`, `mtl.Shuffled.v1`.
+    """
+    return MixedCorpus(paths, amounts or temperature(), seed, order or shuffled())
 
 
 class MixedCorpus:
-    """Examples of several tasks in random order, for `[corpora.train]` with `max_epochs = -1`.
+    """Examples of several tasks, mixed, for `[corpora.train]` with `max_epochs = -1`.
 
     Each call gives one epoch: of every task as many examples as `amounts` says, drawn from passes over its corpus that are
     shuffled anew each time and go on from epoch to epoch. So between any two examples of a task there is a difference of at
@@ -29,14 +38,16 @@ class MixedCorpus:
     converted into shards (`mtl convert --shard-size`); shuffling is over files and within each.
     """
 
-    def __init__(self, paths: Dict[str, Optional[Union[str, Path]]], amounts: Amounts, seed: int) -> None:
+    def __init__(
+        self, paths: Dict[str, Optional[Union[str, Path]]], amounts: Amounts, seed: int, order: Order = shuffled()
+    ) -> None:
         if not paths:
             raise UserError("[corpora.train.paths] is empty: name at least one task and its .spacy file or folder")
         for task, path in paths.items():
             if path is None:
                 raise UserError(f"[corpora.train.paths] {task} is not set: give a .spacy file or a folder of them")
         self.files = {task: docbin_files(path) for task, path in paths.items() if path is not None}
-        self.amounts, self.seed = amounts, seed
+        self.amounts, self.seed, self.order = amounts, seed, order
         self.epoch = 0
         self._sizes: Dict[str, int] = {}
         self._streams: Dict[str, Iterator[Doc]] = {}
@@ -53,12 +64,11 @@ class MixedCorpus:
         return self._sizes
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        """One epoch. The order depends on the seed and the epoch alone."""
+        """One epoch. The order depends on the seed, the epoch and the amounts alone."""
         if not self._streams:
             self._announce(nlp)
-        counts = self._counts(self.epoch)
-        order = [task for task, count in counts.items() for _ in range(count)]
-        random.Random(f"{self.seed}/order/{self.epoch}").shuffle(order)
+        counts = self._counts(self.epoch, scores_of(nlp))
+        order = self.order(counts, random.Random(f"{self.seed}/order/{self.epoch}"))
         self.epoch += 1
         for task in order:
             if task not in self._streams:
@@ -72,10 +82,10 @@ class MixedCorpus:
                 files = (file for files in self.files.values() for file in files)
                 pipe.announce(doc for file in files for doc in load_docbin(file).get_docs(nlp.vocab))
 
-    def _counts(self, epoch: int) -> Dict[str, int]:
+    def _counts(self, epoch: int, scores: Scores) -> Dict[str, int]:
         """Whole examples of each task; fractions are carried over to the next epoch."""
         counts = {}
-        for task, amount in self.amounts(self.sizes, epoch).items():
+        for task, amount in self.amounts(self.sizes, epoch, scores).items():
             owed = amount + self._owed[task]
             counts[task] = int(owed + 1e-9)
             self._owed[task] = owed - counts[task]
@@ -95,6 +105,16 @@ class MixedCorpus:
 def _shuffled(docs: List[Doc], chance: random.Random) -> List[Doc]:
     chance.shuffle(docs)
     return docs
+
+
+def scores_of(nlp: Language) -> Scores:
+    """Every score of the heads at the evaluations so far, by spaCy's name for it."""
+    found: Scores = {}
+    for _, pipe in nlp.pipeline:
+        for scores in getattr(pipe, "scored", ()):
+            for name, value in scores.items():
+                found.setdefault(name, []).append(value)
+    return found
 
 
 def make_example(nlp: Language, reference: Doc) -> Example:
