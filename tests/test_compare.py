@@ -345,3 +345,8 @@ def test_the_bag_of_words_knows_what_words_tell(project):
             ("pump", "valve") * 10]  # fmt: skip
     assert bag_of_words(told, told[:4]) == 1.0
     assert bag_of_words(told, [gold_doc(nlp, "the fan is here", {"A": 1.0, "B": 1.0})]) is None
+
+
+def test_a_training_without_end_is_refused(project):
+    with pytest.raises(UserError, match=r"training.max_steps = 0: .*--set training.max_steps=1000"):
+        compare_sharing_of(project, "--no-plot", "--set", "training.max_steps=0")

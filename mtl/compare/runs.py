@@ -1,27 +1,29 @@
 """One training of a config under changed settings, and its scores; what was run before is read again."""
 
 import hashlib
-import io
 import json
 import random
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+from spacy.language import Language
+from spacy.schemas import ConfigSchemaTraining
 from spacy.training.initialize import init_nlp
-from spacy.training.loop import train
-from spacy.util import load_config
+from spacy.training.loop import create_train_batches, train_while_improving
+from spacy.util import load_config, registry, resolve_dot_names
 from spacy.vocab import Vocab
-from thinc.api import Config, ConfigValidationError
+from thinc.api import Config, ConfigValidationError, fix_random_seed
+from tqdm import tqdm
 
 from mtl.compare.differences import with_mean
 from mtl.data.docs import docbin_files, load_docbin, read_docs, write_docs
 from mtl.errors import UserError, check_range
 from mtl.files import read_json, replacing, sha256_of, write_json
 from mtl.training.evaluation import evaluate_pipeline
+from mtl.training.logger import means
 
 Result = Dict[str, Any]
 Alone = Callable[[Config, str], Config]
@@ -147,22 +149,17 @@ class Runs:
 
     def _trained(self, run: Run, alone: Optional[Alone]) -> Dict[str, Any]:
         """Scores of the last step's weights, so that the data has chosen nothing but thresholds."""
-        steps = run.changes.get("training.max_steps", self.settings["training"]["max_steps"])
-        changes = {"system.seed": run.seed, "training.seed": run.seed, "training.eval_frequency": steps}
+        changes: Dict[str, Any] = {"system.seed": run.seed, "training.seed": run.seed}
         changes |= {**self.overrides, **run.changes}
         if run.labels < 1:
             changes |= self._subsets(run)
         config = load_config(self.config, overrides=changes, interpolate=bool(run.head))
         if run.head and alone is not None:
             config = alone(config, run.head)
-        with tempfile.TemporaryDirectory() as folder:
-            seen = Path(folder) / "balance.jsonl"
-            config["training"]["logger"] = {"@loggers": "mtl.ConsoleLogger.v1", "balance_file": str(seen), "progress_bar": None}
-            nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own heads; ours find their device
-            train(nlp, None, use_gpu=-1, stdout=io.StringIO(), stderr=sys.stderr if sys.stderr.isatty() else io.StringIO())
-            rows = [json.loads(line) for line in seen.read_text(encoding="utf-8").splitlines()]
+        nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own heads; ours find their device
+        seen = train_to_the_end(nlp)
         scores = with_mean(evaluate_pipeline(nlp, self.data)["scores"], nlp.config["training"]["score_weights"])
-        return {"scores": scores, "statistics": rows[-1] if rows else {}}
+        return {"scores": scores, "statistics": means(seen)}
 
     def _subsets(self, run: Run) -> Dict[str, str]:
         """A share of each corpus, drawn by the seed: the same documents for every arm. RETURNS: settings that name them."""
@@ -175,6 +172,34 @@ class Runs:
             write_docs(chosen, file)
             changes[key] = str(file)
         return changes
+
+
+def check_length(training: Dict[str, Any]) -> None:
+    """RAISES (UserError): only patience would end the training."""
+    if not training["max_steps"] and training["max_epochs"] < 1:
+        raise UserError("training.max_steps = 0: a comparison needs trainings of one length; --set training.max_steps=1000")
+
+
+def train_to_the_end(nlp: Language) -> List[Dict[str, float]]:
+    """spaCy's training loop without evaluations, files and logs. RETURNS: what the balance saw at each step."""
+    config = nlp.config.interpolate()
+    fix_random_seed(config["training"]["seed"])
+    settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
+    (corpus,) = resolve_dot_names(config, [settings["train_corpus"]])
+    check_length(settings)
+    most = settings["max_steps"]
+    batches = create_train_batches(nlp, corpus, settings["batcher"], settings["max_epochs"])
+    steps = train_while_improving(
+        nlp, settings["optimizer"], batches, lambda: (0.0, {}), dropout=settings["dropout"], eval_frequency=sys.maxsize,
+        accumulate_gradient=settings["accumulate_gradient"], patience=0, max_steps=most, exclude=settings["frozen_components"],
+        annotating_components=settings["annotating_components"], before_update=settings["before_update"],
+    )  # fmt: skip
+    seen = []
+    with tqdm(total=most or None, unit="step", desc="train", leave=False, disable=not sys.stderr.isatty()) as bar:
+        for _ in steps:
+            bar.update()
+            seen += [found for _, pipe in nlp.pipeline if (found := getattr(pipe, "statistics", None))]
+    return seen
 
 
 def slug(name: str) -> str:

@@ -9,7 +9,7 @@ from thinc.api import Config
 
 from mtl.compare.baselines import baselines_without_encoder
 from mtl.compare.differences import difference_rows, with_mean
-from mtl.compare.runs import CompareSettings, Run, Runs
+from mtl.compare.runs import CompareSettings, Run, Runs, check_length
 from mtl.errors import UserError
 from mtl.machine import machine
 from mtl.mixture.reader import count_encoded_words, is_learned_from
@@ -80,7 +80,8 @@ def compare_sharing(runs: Runs, settings: CompareSettings, echo: Echo) -> Dict[s
     A head alone sees the same documents in the same order, as often. RETURNS: "runs", "differences" of together to alone,
     "baselines" without an encoder, "mixture" (each head's share of what a joint run reads), "environment".
     """
-    config = runs.loaded({})
+    config = load_model_from_config(runs.loaded({}), auto_fill=True).config.interpolate()
+    check_length(config["training"])
     heads = heads_of(config, runs.config.name)
     steps, mixture = steps_and_shares(config, heads)
     echo(f"steps: {config['training']['max_steps']} together; alone " + ", ".join(f"{name} {n}" for name, n in steps.items()))
