@@ -287,6 +287,88 @@ def compare(
     typer.echo(f"\n{out / 'comparison.json'}" + (f", {out / 'comparison.png'}" if plot else ""))
 
 
+HeadTrain = typer.Option(..., "--train", help="Converted files or folders to learn from (repeatable).")
+HeadDev = typer.Option(..., "--dev", help="Converted files or folders to score on (repeatable).")
+HeadOut = typer.Option(..., "--out", "-o", help="The folder to write the pipeline to.")
+HeadPasses = typer.Option(5.0, help="Passes over the training data.")
+HeadRate = typer.Option(3e-4, help="Peak learning rate; the head's is ten times that.")
+HeadCost = typer.Option(True, help="Train the head once more with the encoder free, to see what the frozen one costs.")
+HeadPipeline = typer.Argument(..., help="A pipeline's folder or package.")
+
+
+@app.command()
+def add_head(
+    pipeline: str = HeadPipeline,
+    factory: str = typer.Argument(..., help="mtl_textcat, mtl_ner, mtl_qa, ..."),
+    name: str = typer.Option("", help="The component's name; else the factory's without mtl_."),
+    train: List[Path] = HeadTrain,
+    dev: List[Path] = HeadDev,
+    out: Path = HeadOut,
+    settings: List[str] = typer.Option([], "--set", help="A setting of the head, as in exclusive=false (repeatable)."),
+    passes: float = HeadPasses,
+    learn_rate: float = HeadRate,
+    cost: bool = HeadCost,
+    seed: int = typer.Option(0),
+) -> None:
+    """Add a head to a finished pipeline. Its encoder and the other heads stay as they are, and so do their outputs.
+
+    \b
+    Example: mtl add-head en_mtl_maintenance mtl_textcat --name severity --train a.spacy --dev b.spacy --out with_severity
+    """
+    from mtl.training.one_head import summary, train_head
+
+    name = name or factory.removeprefix("mtl_")
+    nlp = load(pipeline)
+    if name in nlp.pipe_names:
+        raise UserError(f"the pipeline has a component {name!r} already; give another --name, or use mtl retrain-head")
+    if not nlp.has_factory(factory):
+        raise UserError(f"there is no factory {factory!r}; ours are mtl_textcat, mtl_ner and mtl_qa")
+    head = {"factory": factory, **dict(read_setting(one, "exclusive=false", dotted=False) for one in settings)}
+    report = train_head(pipeline, name, head, {"train": train, "dev": dev}, out, passes, learn_rate, cost, typer.echo, seed)
+    typer.echo(f"\n{summary(report)}\n\n{out}")
+
+
+@app.command()
+def retrain_head(
+    pipeline: str = HeadPipeline,
+    name: str = typer.Argument(..., help="The head's name in the pipeline."),
+    train: List[Path] = HeadTrain,
+    dev: List[Path] = HeadDev,
+    out: Path = HeadOut,
+    passes: float = HeadPasses,
+    learn_rate: float = HeadRate,
+    cost: bool = HeadCost,
+    seed: int = typer.Option(0),
+) -> None:
+    """Train one head of a finished pipeline anew, with the settings it has, and leave the rest as it is.
+
+    \b
+    Example: mtl retrain-head en_mtl_maintenance ner --train a.spacy --dev b.spacy --out with_new_ner
+    """
+    from mtl.training.one_head import head_settings, summary, train_head
+
+    head = head_settings(load(pipeline), name)
+    report = train_head(pipeline, name, head, {"train": train, "dev": dev}, out, passes, learn_rate, cost, typer.echo, seed)
+    typer.echo(f"\n{summary(report)}\n\n{out}")
+
+
+@app.command()
+def remove_head(
+    pipeline: str = HeadPipeline,
+    name: str = typer.Argument(..., help="The head's name in the pipeline."),
+    out: Path = HeadOut,
+) -> None:
+    """Write a finished pipeline without one of its heads.
+
+    \b
+    Example: mtl remove-head en_mtl_maintenance qa --out without_questions
+    """
+    from mtl.training import one_head
+
+    one_head.remove_head(load(pipeline), name, out)
+    typer.echo(f"{out}")
+
+
 @app.command()
 def ask(
     pipeline: str = typer.Argument(..., help="A pipeline's folder or package."),
@@ -455,11 +537,11 @@ def load(pipeline: str, changes: Optional[Dict[str, Any]] = None) -> Any:
     return nlp
 
 
-def read_setting(given: str) -> Tuple[str, Any]:
-    """A dotted name and its value, which is JSON, or text as it stands."""
+def read_setting(given: str, example: str = "training.max_steps=200", dotted: bool = True) -> Tuple[str, Any]:
+    """A name, with its section where `dotted`, and its value, which is JSON, or text as it stands."""
     name, equals, value = given.partition("=")
-    if not equals or "." not in name:
-        raise UserError(f"--set {given!r}: give a setting with its section, as in training.max_steps=200")
+    if not equals or ("." in name) != dotted:
+        raise UserError(f"--set {given!r}: give a setting {'with' if dotted else 'without'} its section, as in {example}")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -156,6 +156,11 @@ def count_encoded_words(example: Example) -> int:
     return len(reference) * max(1, int(plain) + questions)
 
 
+def documents(paths: List[str]) -> Callable[[Language], Iterable[Example]]:
+    """`mtl.Documents.v1`: all documents of files and folders, once and in order, for `[corpora.dev]`."""
+    return lambda nlp: read_examples(nlp, paths)
+
+
 def read_examples(nlp: Language, paths: Iterable[Union[str, Path]]) -> Iterator[Example]:
     """All documents of files and folders, once and in order."""
     for path in paths:

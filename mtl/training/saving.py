@@ -50,5 +50,11 @@ def _shorten(section: Any) -> None:
     for key, value in section.items():
         if isinstance(value, dict):
             _shorten(value)
-        elif isinstance(value, str) and ABSOLUTE.match(value):
-            section[key] = re.split(r"[\\/]", value.rstrip("/\\"))[-1]
+        elif isinstance(value, list):
+            section[key] = [_last_part(one) for one in value]
+        else:
+            section[key] = _last_part(value)
+
+
+def _last_part(value: Any) -> Any:
+    return re.split(r"[\\/]", value.rstrip("/\\"))[-1] if isinstance(value, str) and ABSOLUTE.match(value) else value
