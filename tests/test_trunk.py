@@ -6,6 +6,7 @@ import pytest
 import spacy
 import torch
 from conftest import HEADS, gold_doc, gramian_of, make_nlp, overfit, sample_examples
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from mtl.balance.static import StaticBalance
@@ -230,6 +231,54 @@ def test_stock_listeners_learn_beside_our_heads(tiny):
     assert [token.tag_ for token in docs[0]] == ["D", "N", "V"] and docs[2].cats["A"] > 0.5
     assert docs[0]._.trf_data is not None  # a stock component is last, and does not say when it is done
     assert len(nlp.get_pipe("transformer")._encodings) == 0
+
+
+@pytest.mark.parametrize("kind", ["parser", "spancat"])
+def test_spacys_parser_and_spancat_learn_on_our_encoder(tiny, tmp_path, kind):
+    """Each beside one of our heads, trained until it knows its examples, and the same when loaded again."""
+    listener = {"@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0}
+    listener["pooling"] = {"@layers": "reduce_mean.v1"}
+    models = {
+        "parser": {"@architectures": "spacy.TransitionBasedParser.v2", "state_type": "parser", "extra_state_tokens": False,
+                   "hidden_width": 16, "maxout_pieces": 2, "use_upper": False, "tok2vec": listener},
+        "spancat": {"@architectures": "spacy.SpanCategorizer.v1", "tok2vec": listener,
+                    "reducer": {"@layers": "spacy.mean_max_reducer.v1", "hidden_size": 16},
+                    "scorer": {"@layers": "spacy.LinearLogistic.v1", "nO": None, "nI": None}},
+    }  # fmt: skip
+
+    def examples():
+        found = []
+        for text, part in (("The pump failed", 1), ("A valve leaked", 1)):
+            reference = nlp.make_doc(text)
+            reference.cats = {"A": float(text[0] == "A"), "B": float(text[0] != "A")}
+            reference.spans["sc"] = [Span(reference, part, part + 1, "PART")]
+            heads, deps = [1, 2, 2], ["det", "nsubj", "ROOT"]
+            gold = Doc(nlp.vocab, words=[t.text for t in reference], spaces=[bool(t.whitespace_) for t in reference],
+                       heads=heads, deps=deps, sent_starts=[True, False, False])  # fmt: skip
+            gold.cats, gold.spans["sc"] = reference.cats, [Span(gold, part, part + 1, "PART")]
+            found.append(Example(nlp.make_doc(text), gold))
+        return found
+
+    nlp = make_nlp(tiny(), heads=("textcat",), balance=FLAT)
+    nlp.add_pipe(kind, config={"model": models[kind], **({"min_action_freq": 1} if kind == "parser" else {})})
+    nlp.initialize(examples)
+    optimizer = adamw(3e-3)
+    first = {name: p.clone() for name, p in nlp.get_pipe("transformer").encoder.model.named_parameters()}
+    with nlp.select_pipes(disable="textcat"):
+        for _ in range(3):
+            nlp.update(examples(), sgd=optimizer)
+        nlp("Oslo")  # takes the step that the last update left open
+    assert any(not torch.equal(first[name], p) for name, p in nlp.get_pipe("transformer").encoder.model.named_parameters())
+    for _ in range(80):
+        nlp.update(examples(), sgd=optimizer)
+    nlp.to_disk(tmp_path / kind)
+    for one in (nlp, spacy.load(tmp_path / kind)):
+        doc = one("A valve leaked")
+        assert doc.cats["A"] > 0.5
+        if kind == "parser":
+            assert [token.dep_ for token in doc] == ["det", "nsubj", "ROOT"]
+        else:
+            assert [(span.text, span.label_) for span in doc.spans["sc"]] == [("valve", "PART")]
 
 
 def test_without_a_transformer_or_weights_the_message_says_so(tiny):

@@ -45,10 +45,10 @@ def convert_splits(
 def _check_annotated(records: List[Record], file: Path) -> None:
     if not records:
         raise UserError(f"{file}: no document in it")
-    if all(r.cats is None and r.entities is None and r.questions is None for r in records):
+    if all(r.cats is None and r.entities is None and r.questions is None and r.number is None for r in records):
         raise UserError(
             f'{file}: none of its {len(records):,} documents has an annotation; JSON Lines are read for "label", "labels", '
-            f'"cats", "entities", "spans", "qas" and "questions"'
+            f'"cats", "entities", "spans", "qas", "questions" and "score"'
         )
 
 

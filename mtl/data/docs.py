@@ -64,10 +64,23 @@ def record_to_doc(record: Record, nlp: Language, report: Report) -> Doc:
     if record.entities is not None:
         _set_entities(doc, record, record.entities, report)
         report.count("documents with entities")
+    if record.number is not None:
+        set_gold_number(doc, record.number)
+        report.count("documents with a score")
     if record.questions is not None:
         _set_questions(doc, record, record.questions, report)
         report.count("documents with questions")
     return doc
+
+
+def gold_number(doc: Doc, key: str = "score") -> Optional[float]:
+    """The number that the Doc is annotated with, None where it has none."""
+    return doc.spans[key].attrs.get("value") if key in doc.spans else None
+
+
+def set_gold_number(doc: Doc, value: float, key: str = "score") -> None:
+    """Annotate the Doc with a number: `doc.spans[key].attrs["value"]`, which a DocBin keeps."""
+    doc.spans[key] = SpanGroup(doc, name=key, attrs={"value": float(value)})
 
 
 def widened_span(doc: Doc, start: int, end: int, **kwargs: Any) -> Span:

@@ -3,6 +3,7 @@
     {"text": "...", "label": "WEAR"}                                   exclusive category
     {"text": "...", "cats": {"urgent": 1, "legal": 0}}                 several categories
     {"text": "...", "entities": [{"start": 4, "end": 8, "label": "PART"}]}   or [[4, 8, "PART"]], or "spans"
+    {"text": "...", "score": 3.5}                                      a number, for regression
     {"text": "...", "qas": [{"id": "q1", "question": "...", "answers": [{"text": "...", "answer_start": 4}]}]}   or "questions"
 
 An absent key or null means not annotated; an empty list of entities means annotated, none there; an empty list of answers, or
@@ -17,7 +18,7 @@ from mtl.data.records import Entity, Question, Record, Report, numbered_lines, p
 from mtl.data.squad import parse_question
 from mtl.errors import UserError
 
-KEYS = ("text", "label", "labels", "cats", "entities", "spans", "qas", "questions")
+KEYS = ("text", "label", "labels", "cats", "entities", "spans", "qas", "questions", "score")
 
 
 def read_jsonl(path: str, report: Report) -> Iterator[Record]:
@@ -51,6 +52,7 @@ def _record(row: Dict[str, Any], where: str) -> Record:
             cats_complete=row.get("cats") is None,
             entities=None if entities is None else [_entity(item) for item in entities],
             questions=None if questions is None else _questions(questions),
+            number=None if row.get("score") is None else _number(row["score"]),
         )
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
@@ -93,6 +95,12 @@ def _label(value: Any, key: str) -> str:
 def _share(label: str, value: Any) -> float:
     if not isinstance(value, (bool, int, float)) or not (math.isfinite(value) and 0 <= value <= 1):
         raise ValueError(f'"cats": {label!r} needs a number from 0 to 1, got {value!r}')
+    return float(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f'"score" is a number, got {value!r}')
     return float(value)
 
 

@@ -41,6 +41,7 @@ class Record:
     cats_complete: bool = False  # whether categories that `cats` does not name are known not to hold
     entities: Optional[List[Entity]] = None
     questions: Optional[List[Question]] = None
+    number: Optional[float] = None  # a score of the document
 
 
 @dataclass

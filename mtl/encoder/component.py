@@ -83,6 +83,14 @@ def tokens_of(docs: Sequence[Doc]) -> List[Tokens]:
     return found
 
 
+def _reference(component: Any) -> Callable[[], Any]:
+    """A weak reference, or a strong one to what takes none (spaCy's parser and ner)."""
+    try:
+        return weakref.ref(component)
+    except TypeError:
+        return lambda: component
+
+
 class Transformer(RobustPipe, TrainablePipe):
     """Runs the encoder on each Doc once; mtl heads, and stock `TransformerListener`s, read its vectors.
 
@@ -104,7 +112,7 @@ class Transformer(RobustPipe, TrainablePipe):
         self.cfg: Dict[str, Any] = {}
         self.listener_map: Dict[str, List[Model]] = {}
         # All components that were ever linked, also while they are disabled (spaCy's own map then forgets them).
-        self._readers: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+        self._linked: Dict[str, Callable[[], Any]] = {}
         self.statistics: Dict[str, float] = {}  # of the last update: see EncoderBatch.backward
         self._nlp = weakref.ref(nlp) if nlp is not None else lambda: None
         self._encodings: weakref.WeakKeyDictionary[Doc, tuple] = weakref.WeakKeyDictionary()
@@ -150,7 +158,12 @@ class Transformer(RobustPipe, TrainablePipe):
                 ours = isinstance(node, EncoderListener)
                 if (ours or stock.is_stock_listener(node)) and node.upstream_name in ("*", self.name):
                     self.add_listener(node, component.name)
-                    self._readers[component.name] = component
+                    self._linked[component.name] = _reference(component)
+
+    @property
+    def _readers(self) -> Dict[str, Any]:
+        """The linked components that are still there, by name."""
+        return {name: pipe for name, known in self._linked.items() if (pipe := known()) is not None}
 
     def _heads(self) -> List[Any]:
         """The mtl heads that read from this transformer, disabled ones too."""
@@ -164,7 +177,8 @@ class Transformer(RobustPipe, TrainablePipe):
         """
         nlp = self._nlp()
         if nlp is not None and any(pipe is self for _, pipe in nlp.pipeline):
-            return [name for name, pipe in nlp.pipeline if self._readers.get(name) is pipe]
+            readers = self._readers
+            return [name for name, pipe in nlp.pipeline if name in readers and readers[name] is pipe]
         return list(self.listener_map)
 
     def _stock_listeners(self) -> List[tuple]:
@@ -230,7 +244,8 @@ class Transformer(RobustPipe, TrainablePipe):
     def predict(self, docs: Iterable[Doc]) -> Optional[TokenVectors]:
         """Encode the Docs once. RETURNS None where nothing reads a Doc without a prompt."""
         docs = list(docs)
-        readers = [self._readers[name] for name in self._enabled() if name in self._readers]
+        known = self._readers
+        readers = [known[name] for name in self._enabled() if name in known]
         if readers and not any(getattr(pipe, "reads_docs", True) for pipe in readers):
             return None
         self._settle()
@@ -372,10 +387,12 @@ class Transformer(RobustPipe, TrainablePipe):
         """Backward, then one step of the encoder and all its mtl heads together.
 
         spaCy's training loop calls this after every component's update, `nlp.update(sgd=...)` between them. So before anything
-        was collected it does nothing, and from a head (`reader`) the step waits until the last listener is done; where that
-        one is excluded, or is a stock component that does not call, the step is taken before the weights are next read.
+        was collected it does nothing (but remember the step, where a stock component is to come), and from a head (`reader`) the
+        step waits until the last listener is done; where that one is excluded, or is a stock component that does not call, the
+        step is taken before the weights are next read.
         """
         if reader is None and not (self._batch is not None and self._batch.gradients.tasks):
+            self._owed_step = sgd if self._stock_listeners() else self._owed_step
             return
         self._owed_step = sgd
         if reader is None or [reader] == self._enabled()[-1:]:

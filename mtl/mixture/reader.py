@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from mtl.data.docs import docbin_files, load_docbin
+from mtl.data.docs import docbin_files, gold_number, load_docbin
 from mtl.errors import UserError
 from mtl.mixture.amounts import Amounts, Scores, temperature
 from mtl.mixture.order import Order, shuffled
@@ -151,7 +151,8 @@ def encoded_words() -> Callable[[Example], int]:
 def count_encoded_words(example: Example) -> int:
     """Once for categories and entities together, and once for each question."""
     reference = example.reference
-    plain = bool(reference.cats) or reference.has_annotation("ENT_IOB") or reference.has_annotation("TAG")
+    tagged = any(reference.has_annotation(kind) for kind in ("ENT_IOB", "TAG", "POS"))
+    plain = bool(reference.cats) or tagged or gold_number(reference) is not None
     questions = len(reference.spans["qa"].attrs.get("questions", ())) if "qa" in reference.spans else 0
     return len(reference) * max(1, int(plain) + questions)
 

@@ -11,7 +11,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import filter_spans
 
-from mtl.data.docs import read_docs
+from mtl.data.docs import gold_number, read_docs
 from mtl.errors import UserError
 from mtl.heads.qa.component import GOLD, gold_texts
 from mtl.heads.qa.metrics import score_answers
@@ -30,7 +30,14 @@ SCORES = {
     "qa_em": "questions: exact match",
     "qa_f1_answered": "questions with an answer: token F1",
     "qa_f1_unanswerable": "questions without an answer: right",
+    "tag_acc": "tags: accuracy",
+    "pos_acc": "parts of speech: accuracy",
+    "score_spearman": "numbers: Spearman",
+    "score_pearson": "numbers: Pearson",
+    "score_mae": "numbers: mean absolute error",
+    "score_rmse": "numbers: root mean squared error",
 }
+AS_IT_IS = ("score_mae", "score_rmse")  # in the data's own unit; the others are shares, shown in points
 
 
 def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path] = ()) -> Dict[str, Any]:
@@ -76,6 +83,10 @@ def baselines(train: List[Doc], test: List[Doc]) -> Dict[str, Tuple[float, str]]
     f1 = dictionary_baseline(train, test)
     if f1 is not None:
         found["ents_f"] = (f1, "dictionary of training entities")
+    errors = _mean_number(train, test)
+    if errors:
+        found["score_mae"] = (errors[0], "mean of the training data")
+        found["score_rmse"] = (errors[1], "mean of the training data")
     answers = _first_sentence(test)
     if answers:
         name = max(answers, key=lambda key: answers[key]["qa_f1"])
@@ -88,6 +99,14 @@ def _majority(train: List[Doc], test: List[Doc]) -> Optional[float]:
     gold = [best_category(doc.cats) for doc in test if doc.cats and sum(doc.cats.values()) == 1]
     seen = Counter(best_category(doc.cats) for doc in train if doc.cats)
     return gold.count(seen.most_common(1)[0][0]) / len(gold) if gold and seen else None
+
+
+def _mean_number(train: List[Doc], test: List[Doc]) -> Optional[Tuple[float, float]]:
+    known, gold = ([number for doc in docs if (number := gold_number(doc)) is not None] for docs in (train, test))
+    if not known or not gold:
+        return None
+    apart = [abs(number - sum(known) / len(known)) for number in gold]
+    return sum(apart) / len(apart), (sum(one**2 for one in apart) / len(apart)) ** 0.5
 
 
 def best_category(cats: Dict[str, float]) -> str:
@@ -131,15 +150,20 @@ def _first_sentence(test: List[Doc]) -> Dict[str, Dict[str, float]]:
     return {"first sentence": score_answers(first, golds), "never an answer": score_answers({}, golds)}
 
 
+def shown(key: str, value: float) -> str:
+    """A score as it is printed."""
+    return f"{value:.3g}" if key in AS_IT_IS else f"{100 * value:.1f}"
+
+
 def table(result: Dict[str, Any]) -> str:
     """The scores as a person reads them, in points."""
     known = result.get("baselines", {})
     width = max(len(SCORES[key]) for key in result["scores"])
     lines = [f"{'':{width}}  {'score':>6}  " + ("  trivial baseline" if known else "")]
     for key, value in result["scores"].items():
-        line = f"{SCORES[key]:{width}}  {100 * value:6.1f}  "
+        line = f"{SCORES[key]:{width}}  {shown(key, value):>6}  "
         if key in known:
-            line += f"  {100 * known[key][0]:5.1f}  ({known[key][1]})"
+            line += f"  {shown(key, known[key][0]):>5}  ({known[key][1]})"
         lines.append(line.rstrip())
     lines.append(f"{result['documents']:,} documents, {result['words']:,} words, {result['seconds']:.1f} s")
     if result.get("unknown_labels"):

@@ -19,7 +19,7 @@ from mtl.data.docs import read_docs
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, write_json
 from mtl.mixture.reader import count_encoded_words
-from mtl.training.evaluation import SCORES, evaluate_pipeline
+from mtl.training.evaluation import AS_IT_IS, SCORES, evaluate_pipeline, shown
 from mtl.training.saving import without_local_paths
 
 STEP_WORDS = 1000  # as the batcher counts them
@@ -85,8 +85,9 @@ def summary(report: Dict[str, Any]) -> str:
     width = max(len(SCORES[key]) for key in frozen)
     lines = [" " * width + "  frozen" + ("    free   the frozen encoder costs" if free else "")]
     for key, value in frozen.items():
-        more = f"  {100 * free[key]:6.1f}   {100 * (free[key] - value):+.1f} points" if key in free else ""
-        lines.append(f"{SCORES[key]:{width}}  {100 * value:6.1f}{more}")
+        apart = f"{100 * (free[key] - value):+.1f} points" if key in free and key not in AS_IT_IS else ""
+        more = f"  {shown(key, free[key]):>6}   {apart}" if key in free else ""
+        lines.append(f"{SCORES[key]:{width}}  {shown(key, value):>6}{more}".rstrip())
     return "\n".join(lines)
 
 

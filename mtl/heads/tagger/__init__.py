@@ -1,0 +1,1 @@
+"""Token classification: a tag a token, such as a part of speech or a place in a word."""
