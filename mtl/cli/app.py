@@ -287,6 +287,45 @@ def compare(
     typer.echo(f"\n{out / 'comparison.json'}" + (f", {out / 'comparison.png'}" if plot else ""))
 
 
+@app.command()
+def train(
+    config: Path = typer.Argument(..., help="A training config, as for `spacy train`."),
+    output: Path = typer.Option(..., "--output", "-o", help="The folder for model-best, model-last and checkpoints."),
+    override: List[str] = typer.Option([], "--set", help="A setting of the config, as in training.max_steps=200 (repeatable)."),
+    resume: bool = typer.Option(True, help="Go on from the checkpoint that an unfinished run under the same config left."),
+    checkpoint_minutes: float = typer.Option(10.0, help="Minutes between checkpoints. 0: only after Ctrl-C."),
+    reference: List[str] = typer.Option(
+        [], help="A score of a model for one task alone, as in ents_f=0.83: best is the highest mean of scores over these."
+    ),
+    best_per_score: bool = typer.Option(False, help="Also keep the best model of each score, as model-best-SCORE."),
+) -> None:
+    """Train by a spaCy config, as `spacy train` does; and go on after a crash, or Ctrl-C, exactly where the run was.
+
+    \b
+    Example: mtl train configs/sample.cfg --output training/pipeline
+    """
+    from spacy.util import load_config
+    from thinc.api import ConfigValidationError
+
+    from mtl.training.run import train_config
+
+    if not config.is_file():
+        raise UserError(f"{config}: no such file; a training config is needed")
+    changes = dict(map(read_setting, override))
+    references = {name: float(value) for name, value in (read_setting(one, "ents_f=0.83", dotted=False) for one in reference)}
+    try:
+        loaded = load_config(config, overrides=changes, interpolate=False)
+        _, interrupted = train_config(
+            loaded, output, resume=resume, checkpoint_minutes=checkpoint_minutes, references=references,
+            best_per_score=best_per_score,
+        )  # fmt: skip
+    except ConfigValidationError as error:
+        raise UserError(f"{config}: {' '.join(str(error).split())}") from None
+    if interrupted:
+        raise KeyboardInterrupt
+    typer.echo(f"{output / 'model-last'}")
+
+
 HeadTrain = typer.Option(..., "--train", help="Converted files or folders to learn from (repeatable).")
 HeadDev = typer.Option(..., "--dev", help="Converted files or folders to score on (repeatable).")
 HeadOut = typer.Option(..., "--out", "-o", help="The folder to write the pipeline to.")

@@ -47,6 +47,7 @@ class TorchOptimizer(Optimizer):
         self.layer_decay, self.clip, self.factors = layer_decay, clip, dict(factors)
         self.torch: Optional[torch.optim.Optimizer] = None
         self.known: Dict[str, int] = {}  # parameter name -> id, for those in a group
+        self.named: Dict[str, torch.nn.Parameter] = {}
         self.skipped = 0
 
     def __call__(self, key: Any, weights: Any, gradient: Any, *, lr_scale: float = 1.0) -> Any:
@@ -72,6 +73,26 @@ class TorchOptimizer(Optimizer):
             group["lr"] = self.learn_rate * group["factor"]
         self.torch.step()
 
+    def tensors(self) -> Dict[str, torch.Tensor]:
+        """The state of every parameter, by "NAME/KIND"."""
+        found: Dict[str, torch.Tensor] = {}
+        named = {id(parameter): name for name, parameter in self.named.items()}
+        for parameter, state in (self.torch.state if self.torch is not None else {}).items():
+            for kind, value in state.items():
+                if isinstance(value, torch.Tensor):
+                    found[f"{named[id(parameter)]}/{kind}"] = value.detach().clone().contiguous()
+        return found
+
+    def take(self, parameters: Parameters, tensors: Dict[str, torch.Tensor]) -> None:
+        """Go on with these parameters in the state that `tensors` gave. RAISES (UserError): as `step_parameters`."""
+        self.torch, self.known, self.named = None, {}, {}
+        self._add(parameters)
+        assert self.torch is not None
+        for key, value in tensors.items():
+            name, _, kind = key.rpartition("/")
+            parameter = self.named[name]
+            self.torch.state[parameter][kind] = value.to(parameter.device) if value.ndim else value
+
     def _add(self, parameters: Parameters) -> None:
         fresh = {name: entry for name, entry in parameters.items() if self.known.get(name) != id(entry[0])}
         if not fresh:
@@ -82,7 +103,7 @@ class TorchOptimizer(Optimizer):
         for name, (parameter, below) in fresh.items():
             decay = self.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((self._factor(name, below), decay), []).append(parameter)
-            self.known[name] = id(parameter)
+            self.known[name], self.named[name] = id(parameter), parameter
         made = [{"params": members, "weight_decay": decay, "factor": factor} for (factor, decay), members in groups.items()]
         if self.torch is None:
             self.torch = self.make(made, lr=self.learn_rate)

@@ -1,0 +1,131 @@
+"""The state of a joint training between two steps: all that the rest of it depends on, written whole or not at all."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from spacy.language import Language
+from thinc.api import Config
+
+from mtl.encoder.component import Transformer
+from mtl.errors import UserError
+from mtl.files import read_json, replacing, write_json
+from mtl.torch_model import Parameters
+from mtl.training.optimizer import TorchOptimizer
+
+AGAIN = "start anew with --no-resume"
+FREE = ("training.logger", "paths.vectors")  # settings that may differ when a run goes on: they change nothing that is learned
+
+
+class Checkpoints:
+    """The checkpoints of one run: folders `step-00000120` with the pipeline, optimizer.safetensors and state.json.
+
+    config: the run's, interpolated; a run goes on under the same alone. keep: how many, the newest.
+    """
+
+    def __init__(self, folder: Path, config: Config, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+        self.settings = flat(json.loads(json.dumps(config)))
+
+    def all(self) -> List[Path]:
+        """Whole checkpoints, the oldest first."""
+        return sorted(self.folder.glob("step-*"))  # what is being written has a dot before its name
+
+    def newest(self) -> Optional[Path]:
+        """RAISES (UserError): it is of a run under other settings; they are named."""
+        every = self.all()
+        if not every:
+            return None
+        theirs = read_json(every[-1] / "state.json")["settings"]
+        differs = [key for key in sorted({*theirs, *self.settings}) if theirs.get(key) != self.settings.get(key)]
+        differs = [key for key in differs if not key.startswith(FREE)]
+        if differs:
+            what = "; ".join(f"{key} was {theirs.get(key)!r}, is now {self.settings.get(key)!r}" for key in differs[:5])
+            raise UserError(f"{every[-1]}: a checkpoint of another config ({what}). Give that again to go on with it, or {AGAIN}")
+        return every[-1]
+
+    def save(self, nlp: Language, optimizer: Any, step: int, progress: Dict[str, Any]) -> None:
+        """progress: what else is to come back, fit for JSON. RAISES (UserError): the disk is full; those that there were stay."""
+        tensors = optimizer.tensors() if isinstance(optimizer, TorchOptimizer) else {}
+        tensors["random/torch"] = torch.get_rng_state()
+        version, internal, gauss = random.getstate()
+        kind, keys, *position = np.random.get_state()  # type: ignore[misc]
+        chance = {"python": [version, list(internal), gauss], "numpy": [kind, np.asarray(keys).tolist(), *position]}
+        pipes = {name: learned(pipe) for name, pipe in nlp.pipeline}
+        state = {"step": step, "progress": progress, "settings": self.settings, "pipes": pipes, "random": chance}
+        with replacing(self.folder / f"step-{step:08d}", "state.json") as partial:
+            partial.mkdir()
+            nlp.to_disk(partial / "pipeline")
+            safetensors.torch.save_file(tensors, partial / "optimizer.safetensors")
+            write_json(partial / "state.json", state)
+        for old in self.all()[: -self.keep]:
+            shutil.rmtree(old)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def load_state(checkpoint: Path) -> Dict[str, Any]:
+    """RAISES (UserError): the file is broken."""
+    return read_json(checkpoint / "state.json")
+
+
+def restore(checkpoint: Path, nlp: Language, optimizer: Any) -> None:
+    """Put pipeline, optimizer, balance and chance where they were. RAISES (UserError): a file is broken."""
+    state = load_state(checkpoint)
+    nlp.from_disk(checkpoint / "pipeline")
+    for name, pipe in nlp.pipeline:
+        take(pipe, state["pipes"].get(name, {}))
+    file = checkpoint / "optimizer.safetensors"
+    try:
+        tensors = safetensors.torch.load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{file}: the checkpoint is broken ({error}). Delete its folder to go on from an earlier one, or {AGAIN}"
+        ) from error
+    torch.set_rng_state(tensors.pop("random/torch"))
+    if isinstance(optimizer, TorchOptimizer):
+        parameters: Parameters = {}
+        for _, pipe in nlp.pipeline:
+            if isinstance(pipe, Transformer):
+                parameters |= pipe.parameters()
+        optimizer.take(parameters, tensors)
+    version, internal, gauss = state["random"]["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, *position = state["random"]["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *position))
+
+
+def learned(pipe: Any) -> Dict[str, Any]:
+    """What training has changed of a component besides what it saves: the balance, and what the head has scored."""
+    found: Dict[str, Any] = {}
+    if hasattr(getattr(pipe, "balance", None), "state"):
+        found["balance"] = pipe.balance.state()
+    if hasattr(pipe, "scored"):
+        found["scored"] = pipe.scored
+    return found
+
+
+def take(pipe: Any, state: Dict[str, Any]) -> None:
+    """Give it back."""
+    if "balance" in state:
+        pipe.balance.load(state["balance"])
+    if "scored" in state:
+        pipe.scored = state["scored"]
+
+
+def flat(section: Dict[str, Any], above: str = "") -> Dict[str, Any]:
+    """Every setting by its dotted name."""
+    found: Dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{above}{key}.")
+        else:
+            found[f"{above}{key}"] = value
+    return found

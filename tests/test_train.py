@@ -1,0 +1,267 @@
+"""`mtl train`: spaCy's loop, and a run that was killed goes on as if nothing had happened."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import spacy
+from conftest import ROOT, gold_doc, save_tiny
+from safetensors.torch import load_file
+from spacy.lang.en import English
+from spacy.util import load_config
+
+from mtl.cli.app import app
+from mtl.data.docs import write_docs
+from mtl.errors import UserError
+from mtl.training import run as module
+from mtl.training.run import train_config
+
+CONFIG = """
+[paths]
+train = "{folder}"
+[nlp]
+lang = "en"
+pipeline = ["transformer", "textcat", "ner"]
+[components]
+[components.transformer]
+factory = "mtl_transformer"
+[components.transformer.model]
+@architectures = "mtl.Encoder.v1"
+device = "cpu"
+[components.transformer.balance]
+@misc = "mtl.{balance}Balance.v1"
+[components.textcat]
+factory = "mtl_textcat"
+[components.ner]
+factory = "mtl_ner"
+[corpora]
+[corpora.train]
+@readers = "mtl.MixedCorpus.v1"
+seed = 5
+[corpora.train.amounts]
+@misc = "mtl.DevGap.v1"
+scores = {{"roles": "cats_accuracy", "names": "ents_f"}}
+references = {{"roles": 0.9, "names": 0.9}}
+[corpora.train.paths]
+roles = "{folder}/roles.spacy"
+names = "{folder}/names.spacy"
+[corpora.dev]
+@readers = "mtl.Documents.v1"
+paths = ["{folder}/roles.spacy", "{folder}/names.spacy"]
+[training]
+train_corpus = "corpora.train"
+dev_corpus = "corpora.dev"
+seed = 3
+gpu_allocator = null
+max_steps = 16
+max_epochs = -1
+eval_frequency = 5
+dropout = 0.2
+[training.batcher]
+@batchers = "spacy.batch_by_words.v1"
+size = 30
+tolerance = 0.2
+discard_oversize = false
+[training.optimizer]
+@optimizers = "mtl.AdamW.v1"
+[training.optimizer.learn_rate]
+@schedules = "mtl.WarmupLinear.v1"
+rate = 0.003
+total_steps = 16
+[training.logger]
+@loggers = "mtl.ConsoleLogger.v1"
+balance_file = "{folder}/balance.jsonl"
+[training.score_weights]
+cats_accuracy = 0.5
+ents_f = 0.5
+[initialize]
+[initialize.components]
+[initialize.components.transformer]
+[initialize.components.transformer.encoder_loader]
+@misc = "mtl.HuggingFaceLoader.v1"
+name = "{folder}/encoder"
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Two tasks, an encoder with dropout, and a function from a balance to the config's file."""
+    nlp = English()
+    parts, places = ("pump", "fan", "door"), ("Oslo", "climb", "the hold", "rain")
+    texts = [(part, f"{part} {i} failed in {place}.") for i, part in enumerate(parts) for place in places]
+    roles = [gold_doc(nlp, text, cats={"A": float(i % 2), "B": float(1 - i % 2)}) for i, (_, text) in enumerate(texts)]
+    names = [gold_doc(nlp, text, ents=[(0, len(part), "PART")]) for part, text in texts[:7]]
+    write_docs(roles, tmp_path / "roles.spacy")
+    write_docs(names, tmp_path / "names.spacy")
+    save_tiny("bert", tmp_path / "encoder", hidden_dropout_prob=0.1)
+
+    def config(balance="Static"):
+        path = tmp_path / f"{balance}.cfg"
+        path.write_text(CONFIG.format(folder=tmp_path, balance=balance))
+        return path
+
+    return config
+
+
+def train(path, output, **given):
+    said = io.StringIO()
+    loaded = load_config(path, interpolate=False)
+    nlp, interrupted = train_config(loaded, output, stdout=said, stderr=io.StringIO(), **given)
+    return nlp, interrupted, said.getvalue()
+
+
+def weights(folder):
+    files = sorted(folder.rglob("*.safetensors"))
+    return {str(file.relative_to(folder)): load_file(file) for file in files}
+
+
+def assert_same(one, two):
+    import torch
+
+    first, second = weights(one), weights(two)
+    assert first.keys() == second.keys() and len(first) == 3
+    for file, tensors in first.items():
+        assert all(torch.equal(tensors[name], second[file][name]) for name in tensors), file
+    performance = [json.loads((folder / "meta.json").read_text())["performance"] for folder in (one, two)]
+    assert performance[0] == performance[1]
+
+
+KILL = """
+import os, random, signal, sys
+from pathlib import Path
+from spacy.util import load_config
+import mtl.training.run as module
+whole, at = module.Recorder.before_update, int(sys.argv[3])
+def killing(self, nlp, given):
+    whole(self, nlp, given)
+    if given["step"] == at and not self.replaying:
+        os.kill(os.getpid(), signal.SIGKILL)
+module.Recorder.before_update = killing
+module.train_config(load_config(sys.argv[1], interpolate=False), Path(sys.argv[2]), checkpoint_minutes=1e-9)
+"""
+
+
+@pytest.mark.parametrize("balance, at", [("Static", 3), ("GradNorm", 11), ("UPGrad", 8)])
+def test_a_killed_run_goes_on_to_the_same_bits(project, tmp_path, balance, at):
+    """SIGKILL after an odd number of steps, some before and some after an evaluation; then the same command again."""
+    if balance == "UPGrad":
+        pytest.importorskip("torchjd", reason="needs it: pip install spacy-mtl[surgery]")
+    config = project(balance)
+    train(config, tmp_path / "whole")
+    arguments = [sys.executable, "-c", KILL, str(config), str(tmp_path / "killed"), str(at)]
+    found = subprocess.run(arguments, cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+    assert found.returncode == -signal.SIGKILL
+    assert [path.name for path in (tmp_path / "killed" / "checkpoints").glob("step-*")] != []
+    _, interrupted, said = train(config, tmp_path / "killed")
+    assert not interrupted and f"checkpoints/step-{at:08d}" in said
+    for name in ("model-last", "model-best"):
+        assert_same(tmp_path / "whole" / name, tmp_path / "killed" / name)
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_ctrl_c_ends_the_step_and_the_same_command_goes_on(project, tmp_path, monkeypatch):
+    config = project()
+    train(config, tmp_path / "whole")
+    update = module.Recorder._update
+    seen = []
+
+    def pressing(self, examples, **given):
+        if not self.replaying:
+            seen.append(1)
+            if len(seen) == 7:
+                os.kill(os.getpid(), signal.SIGINT)
+        return update(self, examples, **given)
+
+    monkeypatch.setattr(module.Recorder, "_update", pressing)
+    _, interrupted, said = train(config, tmp_path / "out")
+    assert interrupted and "interrupted" in said
+    assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-00000007"]
+    _, interrupted, _ = train(config, tmp_path / "out")
+    assert not interrupted and len(seen) == 17  # none of the first seven again
+    rows = [json.loads(line)["step"] for line in (tmp_path / "balance.jsonl").read_text().splitlines()]
+    assert rows == [0, 5, 10, 15]
+    assert_same(tmp_path / "whole" / "model-last", tmp_path / "out" / "model-last")
+
+
+def test_spacy_train_and_mtl_train_learn_the_same(project, tmp_path):
+    from spacy.training.initialize import init_nlp
+    from spacy.training.loop import train as spacy_train
+
+    config = project()
+    train(config, tmp_path / "ours")
+    (tmp_path / "theirs").mkdir()
+    spacy_train(init_nlp(load_config(config), use_gpu=-1), tmp_path / "theirs", stdout=io.StringIO(), stderr=io.StringIO())
+    for name in ("model-last", "model-best"):
+        one, two = (tmp_path / which / name for which in ("ours", "theirs"))
+        first, second = weights(one), weights(two)
+        assert first.keys() == second.keys()
+        assert all((first[file][key] == second[file][key]).all() for file in first for key in first[file])
+
+
+def test_the_best_is_chosen_over_references(project, tmp_path, monkeypatch):
+    """Scores that are given here: the mean is highest at the third evaluation, the mean over references at the second."""
+    given = iter([(0.1, 0.1), (0.3, 0.8), (0.9, 0.5), (0.2, 0.2)])
+    saved, save = [], module.Saver.save
+
+    def evaluate(self, *_, **__):
+        return dict(zip(("cats_accuracy", "ents_f"), next(given)))
+
+    def look(self, is_best, best_of):
+        saved.append((is_best, best_of))
+        save(self, is_best, best_of)
+
+    monkeypatch.setattr(spacy.language.Language, "evaluate", evaluate)
+    monkeypatch.setattr(module.Saver, "save", look)
+    train(project(), tmp_path / "out", references={"cats_accuracy": 0.9, "ents_f": 0.4}, best_per_score=True)
+    assert [is_best for is_best, _ in saved] == [True, True, False, False, False]
+    assert [best_of for _, best_of in saved][:3] == [["cats_accuracy", "ents_f"], ["cats_accuracy", "ents_f"], ["cats_accuracy"]]
+    assert spacy.load(tmp_path / "out" / "model-best-ents_f")("pump")
+
+
+def test_mistakes(project, tmp_path, monkeypatch):
+    config = project()
+    with pytest.raises(UserError, match=r"reference ents_f = 83"):
+        train(config, tmp_path / "out", references={"ents_f": 83.0})
+    with pytest.raises(UserError, match=r"a reference is given for qa_f1, which the evaluation has not; it has .*ents_f"):
+        train(config, tmp_path / "out", references={"qa_f1": 0.8})
+    update, calls = module.Recorder._update, []
+
+    def stopping(self, examples, **given):
+        calls.append(1)
+        self.stop = len(calls) == 3
+        return update(self, examples, **given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Recorder, "_update", stopping)
+        assert train(config, tmp_path / "out")[1]
+    config.write_text(config.read_text().replace("rate = 0.003", "rate = 0.01"))
+    with pytest.raises(
+        UserError, match=r"of another config \(training.optimizer.learn_rate.rate was 0.003, is now 0.01\).*--no-resume"
+    ):
+        train(config, tmp_path / "out")
+    assert not train(config, tmp_path / "out", resume=False)[1]
+    with pytest.raises(UserError, match=r"nowhere.cfg: no such file"):
+        app(["train", "nowhere.cfg", "--output", str(tmp_path / "x")], standalone_mode=False)
+    with pytest.raises(UserError, match=r"as in ents_f=0.83"):
+        app(["train", str(config), "--output", str(tmp_path / "x"), "--reference", "ents_f"], standalone_mode=False)
+
+
+def test_a_broken_checkpoint_is_named(project, tmp_path, monkeypatch):
+    config, update, calls = project(), module.Recorder._update, []
+
+    def stopping(self, examples, **given):
+        calls.append(1)
+        self.stop = len(calls) == 3
+        return update(self, examples, **given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Recorder, "_update", stopping)
+        train(config, tmp_path / "out")
+    file = next((tmp_path / "out" / "checkpoints").rglob("optimizer.safetensors"))
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(UserError, match=r"step-00000003/optimizer.safetensors: the checkpoint is broken"):
+        train(config, tmp_path / "out")
