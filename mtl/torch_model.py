@@ -30,7 +30,20 @@ class ModuleShim(Shim):
 
     @contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
-        yield
+        """The module with other weights, where `params` has some by a parameter's id: an optimizer's averages."""
+        given = [(own, params[id(own)]) for own in self._model.parameters() if params and id(own) in params]
+        kept = [own.detach().clone() for own, _ in given]
+        self._put(given)
+        try:
+            yield
+        finally:
+            self._put([(own, before) for (own, _), before in zip(given, kept)])
+
+    def _put(self, pairs: List[Tuple[nn.Parameter, torch.Tensor]]) -> None:
+        for own, value in pairs:
+            own.data.copy_(value)
+        if pairs and hasattr(self._model, "serving"):
+            self._model.serving.forget()  # what is made of the weights in another precision
 
     def copy(self) -> "ModuleShim":
         import copy

@@ -356,3 +356,31 @@ def test_the_whole_pipeline_overfits_on_every_family(tiny, family, tmp_path):
     again = spacy.load(tmp_path)
     assert predictions(again(TEXTS[0])) == predictions(nlp(TEXTS[0]))
     assert predictions(nlp("")) == {"cats": nlp("").cats, "ents": [], "spans": {"ner": []}, "scores": {"ner": []}}
+
+
+def test_smoothing_and_class_weights_of_categories(tiny):
+    """The loss by hand from the head's own scores."""
+    import math
+
+    from conftest import gold_doc
+    from spacy.training import Example
+
+    def loss_of(**settings):
+        nlp = make_nlp(tiny(), heads=("textcat",), textcat=settings)
+        rows = [("The pump failed.", {"A": 1.0, "B": 0.0}), ("The valve leaked.", {"A": 0.0, "B": 1.0})]
+        examples = [Example(nlp.make_doc(text), gold_doc(nlp, text, cats=cats)) for text, cats in rows]
+        scores = [nlp(text).cats for text, _ in rows]
+        return nlp.update(examples, sgd=False, losses={})["textcat"], scores
+
+    found, (first, second) = loss_of(label_smoothing=0.2, class_weights={"B": 3.0})
+    logs = [{label: -math.log(score) for label, score in row.items()} for row in (first, second)]
+    expected = 1 * (0.9 * logs[0]["A"] + 0.1 * logs[0]["B"]) + 3 * (0.1 * logs[1]["A"] + 0.9 * logs[1]["B"])
+    assert found == pytest.approx(expected / 4, rel=1e-3)
+    found, (first, second) = loss_of(exclusive=False, label_smoothing=0.2, class_weights={"B": 3.0})
+    terms = [(1, 0.9, first["A"]), (3, 0.1, first["B"]), (1, 0.1, second["A"]), (3, 0.9, second["B"])]
+    expected = sum(-w * (t * math.log(p) + (1 - t) * math.log(1 - p)) for w, t, p in terms) / 8
+    assert found == pytest.approx(expected, rel=1e-3)
+    with pytest.raises(UserError, match=r"components.textcat.class_weights names C; the categories are A, B"):
+        loss_of(class_weights={"C": 1.0})
+    with pytest.raises(UserError, match=r"components.textcat.label_smoothing = 1"):
+        loss_of(label_smoothing=1.0)

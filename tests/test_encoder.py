@@ -230,3 +230,16 @@ def test_dropout_of_attention_weights_is_what_the_loader_says(tiny, family):
         assert set(inside) <= {rate}
     with pytest.raises(UserError, match="attention_dropout = 2"):
         huggingface_loader(folder, 2.0)
+
+
+def test_dropout_and_new_top_layers_by_the_loader(tiny):
+    plain, _ = huggingface_loader(tiny())()
+    changed, _ = huggingface_loader(tiny(), dropout=0.3, reinit_layers=1)()
+    assert changed.config.hidden_dropout_prob == 0.3 and changed.config.attention_probs_dropout_prob == 0.0
+    differs = {name for (name, a), b in zip(plain.named_parameters(), changed.parameters()) if not torch.equal(a, b)}
+    assert differs and all("layer.1." in name for name in differs)
+    assert any("intermediate" in name for name in differs) and any("attention" in name for name in differs)
+    with pytest.raises(UserError, match="reinit_layers = 9 is more than the encoder's 2 layers"):
+        huggingface_loader(tiny(), reinit_layers=9)()
+    with pytest.raises(UserError, match="dropout = 2"):
+        huggingface_loader(tiny(), dropout=2.0)

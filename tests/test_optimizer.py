@@ -146,3 +146,85 @@ def test_registered_names_resolve_from_a_config(tiny):
     assert factors == [round(0.9**2 * 0.5, 4), 0.9, 1.0, 10.0]
     for name in ("mtl.SGD.v1", "mtl.Adam.v1", "mtl.RMSprop.v1"):
         assert registry.resolve({"o": {"@optimizers": name}})["o"].torch is None
+
+
+def test_the_average_of_weights_is_what_is_evaluated_and_saved(tiny, tmp_path):
+    """By hand: with decay 0.5 the average is w1, then 1/11 of the way kept, then 2/12: shorter while it begins."""
+    import spacy
+
+    optimizer, made = sgd(0.1, momentum=0.0, clip=0.0, average=0.5), parameters(top=0)
+    (parameter, _), seen = made["top"], []
+    expected = None
+    for step in range(1, 5):
+        parameter.grad = torch.full_like(parameter, float(step))
+        optimizer.step_parameters(made)
+        seen.append(parameter[0, 0].item())
+        keep = min(0.5, step / (step + 10))
+        expected = seen[0] if expected is None else keep * expected + (1 - keep) * seen[-1]
+        assert optimizer.averages[id(parameter)][0, 0].item() == pytest.approx(expected)
+
+    nlp = make_nlp(tiny())
+    optimizer, examples = adamw(3e-3, average=0.9), sample_examples(nlp)
+    for _ in range(15):
+        nlp.update(examples, sgd=optimizer)
+    encoder = nlp.get_pipe("transformer").encoder
+    last = {name: p.detach().clone() for name, p in encoder.model.named_parameters()}
+    plain = [dict(doc.cats) for doc in nlp.pipe(["The pump failed."])]
+    with nlp.use_params(optimizer.averages):
+        averaged = {name: p.detach().clone() for name, p in encoder.model.named_parameters()}
+        with_average = [dict(doc.cats) for doc in nlp.pipe(["The pump failed."])]
+        nlp.to_disk(tmp_path / "out")
+    assert any(not torch.equal(averaged[name], last[name]) for name in last) and with_average != plain
+    assert all(torch.equal(p, last[name]) for name, p in encoder.model.named_parameters())
+    assert [dict(doc.cats) for doc in nlp.pipe(["The pump failed."])] == plain
+    assert [dict(doc.cats) for doc in spacy.load(tmp_path / "out").pipe(["The pump failed."])] == with_average
+
+
+def test_the_encoder_is_pulled_back_to_where_it_started_and_heads_are_not():
+    optimizer = sgd(0.1, momentum=0.0, clip=0.0, l2_sp=2.0, weight_decay=0.5)
+    made = parameters(top=0, head=-1)
+    for _ in range(2):
+        for parameter, _ in made.values():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step_parameters(made)
+    # From 1: 1 - 0.1 = 0.9; then 0.2 of the way back, 0.92, and 0.1 down. The head decays: 1 - 0.1 (1 + 0.5), then again.
+    assert made["top"][0][0, 0].item() == pytest.approx(0.82)
+    assert made["head"][0][0, 0].item() == pytest.approx(0.85 - 0.1 * 1.425)
+
+
+def test_layers_begin_to_learn_one_after_another():
+    optimizer, made = sgd(0.1, momentum=0.0, clip=0.0, unfreeze=2), parameters(**DEPTHS)
+    learned = []
+    for _ in range(5):
+        before = {name: parameter.detach().clone() for name, (parameter, _) in made.items()}
+        for parameter, _ in made.values():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step_parameters(made)
+        learned.append({name for name, (parameter, _) in made.items() if not torch.equal(parameter, before[name])})
+    assert learned[0] == learned[1] == {"layer.1.w", "layer.1.bias", "top", "head", "head_bias"}
+    assert learned[2] == learned[3] == learned[0] | {"layer.0.w"} and learned[4] == set(DEPTHS)
+
+
+def test_state_comes_back_with_averages_and_starts():
+    def run(optimizer, made, steps):
+        for step in steps:
+            for parameter, _ in made.values():
+                parameter.grad = torch.full_like(parameter, 1.0 + step)
+            optimizer.step_parameters(made)
+
+    one, made = adamw(0.1, average=0.9, l2_sp=0.5, unfreeze=1), parameters(**DEPTHS)
+    run(one, made, range(3))
+    two = adamw(0.1, average=0.9, l2_sp=0.5, unfreeze=1)
+    copies = {name: (torch.nn.Parameter(parameter.detach().clone()), below) for name, (parameter, below) in made.items()}
+    two.take(copies, one.tensors())
+    run(one, made, range(3, 6))
+    run(two, copies, range(3, 6))
+    for name, (parameter, _) in made.items():
+        assert torch.equal(parameter, copies[name][0])
+        assert torch.equal(one.averages[id(parameter)], two.averages[id(copies[name][0])])
+
+
+@pytest.mark.parametrize("setting", [{"average": 1.0}, {"l2_sp": -1.0}, {"unfreeze": -1}])
+def test_bad_settings_of_regularisation_are_named(setting):
+    with pytest.raises(UserError, match=f"optimizer.{next(iter(setting))} = "):
+        adamw(1e-3, **setting)

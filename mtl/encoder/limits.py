@@ -6,7 +6,7 @@ from typing import Dict, List, Optional
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 from mtl.errors import UserError
 
@@ -39,6 +39,27 @@ def set_attention_dropout(config: PretrainedConfig, rate: float) -> None:
     for name in ATTENTION_DROPOUT:
         if hasattr(config, name):
             setattr(config, name, rate)
+
+
+DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "embd_pdrop", "mlp_dropout", "embedding_dropout")
+
+
+def set_dropout(config: PretrainedConfig, rate: float) -> None:
+    """Set the dropout of hidden states, before the model is made."""
+    for name in DROPOUT:
+        if hasattr(config, name):
+            setattr(config, name, rate)
+
+
+def reinit_top_layers(model: PreTrainedModel, count: int) -> None:
+    """Give the top layers the weights that the architecture begins with, in place. RAISES (UserError): it has not so many."""
+    layers = layer_count(model)
+    if count > layers:
+        raise UserError(f"reinit_layers = {count} is more than the encoder's {layers} layers")
+    for name, module in model.named_modules():
+        own = list(module.parameters(recurse=False))
+        if own and depth_of(f"{name}.weight", layers) > layers - count and layer_of(f"{name}.weight") is not None:
+            model._init_weights(module)
 
 
 def faster_in_bf16(device: torch.device) -> bool:

@@ -1,13 +1,13 @@
 """Encoders from and to Hugging Face folders, and the registered loader for `[initialize]`."""
 
 from pathlib import Path
-from typing import Callable, Tuple
+from typing import Callable, Optional, Tuple
 
 from safetensors import SafetensorError
 from thinc.api import Model
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.encoder.limits import set_attention_dropout
+from mtl.encoder.limits import reinit_top_layers, set_attention_dropout, set_dropout
 from mtl.encoder.sources import load_config, load_pretrained, load_tokenizer
 from mtl.encoder.torch_encoder import Encoder, EncoderSettings
 from mtl.errors import UserError, check_range
@@ -18,22 +18,31 @@ AGAIN = "copy or install the pipeline again"
 Loader = Callable[[], Tuple[PreTrainedModel, PreTrainedTokenizerFast]]
 
 
-def huggingface_loader(name: str, attention_dropout: float = 0.0) -> Loader:
+def huggingface_loader(
+    name: str, attention_dropout: float = 0.0, dropout: Optional[float] = None, reinit_layers: int = 0
+) -> Loader:
     """`mtl.HuggingFaceLoader.v1`, for `[initialize.components.transformer.encoder_loader]`.
 
     name (str): a folder that `save_pretrained` or `mtl adapt` wrote, or a name on the Hugging Face hub. The hub is asked
-    when the pipeline is initialized, never later. attention_dropout (float): of attention weights, in training; the dropout of
-    hidden states is the checkpoint's. See `set_attention_dropout` for what a value above 0 costs.
+    when the pipeline is initialized, never later. attention_dropout (float): of attention weights, in training. See
+    `set_attention_dropout` for what a value above 0 costs. dropout (float): of hidden states; null leaves the checkpoint's.
+    reinit_layers (int): how many of the top layers start anew (Zhang et al. 2021, https://arxiv.org/abs/2006.05987).
     """
     check_range("attention_dropout", attention_dropout, 0.0, 1.0)
+    check_range("dropout", 0.0 if dropout is None else dropout, 0.0, 1.0)
+    check_range("reinit_layers", reinit_layers, 0)
 
     def load() -> Tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         config = load_config(name)
         set_attention_dropout(config, attention_dropout)
+        if dropout is not None:
+            set_dropout(config, dropout)
         model, info = load_pretrained(AutoModel, name, config=config)
         lost = [key for key in info["missing_keys"] if "pooler" not in key]
         if lost:
             raise UserError(f"encoder {name!r}: the checkpoint lacks {len(lost)} weights, {lost[0]} among them")
+        if reinit_layers:
+            reinit_top_layers(model, reinit_layers)
         return model, load_tokenizer(name)
 
     return load

@@ -20,6 +20,8 @@ DEFAULT_CONFIG = """
 [textcat]
 exclusive = true
 threshold = 0.5
+label_smoothing = 0.0
+class_weights = {}
 
 [textcat.model]
 @architectures = "mtl.Textcat.v1"
@@ -39,10 +41,14 @@ def textcat_architecture(encoder: Model) -> Model:
 
 
 def make_textcat(
-    nlp: Language, name: str, model: Model, exclusive: bool, threshold: float, scorer: Optional[Callable]
-) -> "TextCategorizer":
+    nlp: Language, name: str, model: Model, exclusive: bool, threshold: float, label_smoothing: float,
+    class_weights: Dict[str, float], scorer: Optional[Callable],
+) -> "TextCategorizer":  # fmt: skip
     """Factory `mtl_textcat`."""
-    return TextCategorizer(nlp.vocab, model, name, exclusive=exclusive, threshold=threshold, scorer=scorer)
+    return TextCategorizer(
+        nlp.vocab, model, name, exclusive=exclusive, threshold=threshold, label_smoothing=label_smoothing,
+        class_weights=class_weights, scorer=scorer,
+    )  # fmt: skip
 
 
 def make_textcat_scorer() -> Callable:
@@ -83,11 +89,22 @@ class TextCategorizer(Head):
 
     exclusive (bool): exactly one category holds (softmax), else each by itself (sigmoid). threshold (float): from which score
     a category counts as assigned when multilabel scores are computed; `doc.cats` always holds the scores themselves.
+    label_smoothing (float): the share of each target that is spread over all categories (multilabel: over yes and no).
+    class_weights (dict): category -> how much its examples count in the loss; 1 where none is given.
     """
 
-    def __init__(self, vocab, model: Model, name: str = "textcat", *, exclusive: bool, threshold: float, scorer=None) -> None:
+    def __init__(
+        self, vocab, model: Model, name: str = "textcat", *, exclusive: bool, threshold: float, label_smoothing: float = 0.0,
+        class_weights: Dict[str, float] = {}, scorer=None,
+    ) -> None:  # fmt: skip
         check_range(f"components.{name}.threshold", threshold, 0.0, 1.0)
-        super().__init__(vocab, model, name, scorer=scorer, exclusive=exclusive, threshold=threshold)
+        check_range(f"components.{name}.label_smoothing", label_smoothing, 0.0, 0.999)
+        for label, weight in class_weights.items():
+            check_range(f"components.{name}.class_weights.{label}", weight, 0.0)
+        super().__init__(
+            vocab, model, name, scorer=scorer, exclusive=exclusive, threshold=threshold, label_smoothing=label_smoothing,
+            class_weights=dict(class_weights),
+        )  # fmt: skip
 
     def is_annotated(self, reference: Doc) -> bool:
         return bool(reference.cats)
@@ -109,6 +126,11 @@ class TextCategorizer(Head):
             )
         if not self.labels:
             raise UserError(f"the head {self.name!r} has no labels")
+        unknown = sorted(set(self.cfg["class_weights"]) - set(self.labels))
+        if unknown:
+            raise UserError(
+                f"components.{self.name}.class_weights names {', '.join(unknown)}; the categories are {', '.join(self.labels)}"
+            )
 
     def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
         target = torch.tensor([[eg.reference.cats.get(label, 0.0) for label in self.labels] for _, eg in rows])
@@ -119,9 +141,11 @@ class TextCategorizer(Head):
         tokens = batch.vectors([(i, None) for (i, _), use in zip(rows, usable) if use])
         logits = self._placed()(tokens, drop)
         target, known = target[usable].to(logits.device), known[usable].to(logits.device)
+        weights = target.new_tensor([self.cfg["class_weights"].get(label, 1.0) for label in self.labels])
+        smoothing = self.cfg["label_smoothing"]
         if self.cfg["exclusive"]:
-            return exclusive_loss(logits, target / target.sum(1, keepdim=True))
-        return multilabel_loss(logits, target, known)
+            return exclusive_loss(logits, target / target.sum(1, keepdim=True), weights, smoothing)
+        return multilabel_loss(logits, target, known, weights, smoothing)
 
     def predict(self, docs: Iterable[Doc]) -> List[List[float]]:
         """Scores of the labels, a row a Doc."""
