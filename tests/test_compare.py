@@ -350,3 +350,19 @@ def test_the_bag_of_words_knows_what_words_tell(project):
 def test_a_training_without_end_is_refused(project):
     with pytest.raises(UserError, match=r"training.max_steps = 0: .*--set training.max_steps=1000"):
         compare_sharing_of(project, "--no-plot", "--set", "training.max_steps=0")
+
+
+def test_heads_together_may_be_taught_by_those_alone(mixture, capsys, monkeypatch):
+    from mtl.heads.teacher import Teacher
+
+    taught = []
+    rows = Teacher.rows
+    monkeypatch.setattr(Teacher, "rows", lambda self, given: taught.append(self.share) or rows(self, given))
+    compare_sharing_of(mixture, "--no-plot", "--distill", "--seeds", "1")
+    result = json.loads((mixture / "out" / "comparison.json").read_text())
+    arms = ["together", "textcat", "ner", "together, taught by the heads alone"]
+    assert [run["arm"] for run in result["runs"]] == arms and taught[0] > 0.8 and 0 <= taught[-1] < 0.6
+    assert {row["arm"] for row in result["differences"]} == {arms[0], arms[3]}
+    assert "training together, taught by the heads alone against alone" in capsys.readouterr().out
+    assert len(list((mixture / "out" / "pipelines").iterdir())) == 2
+    assert str(mixture) not in (mixture / "out" / "comparison.json").read_text()

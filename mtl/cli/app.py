@@ -241,6 +241,7 @@ def compare(
     out: Path = typer.Option(..., "--out", "-o", help="The folder for results; the same command goes on from what is there."),
     adaptation: bool = typer.Option(False, "--adaptation", help="Compare the encoder as it is with the same, adapted."),
     sharing: bool = typer.Option(False, "--sharing", help="Compare every head trained alone with all trained together."),
+    distill: bool = typer.Option(False, help="--sharing: also together, each head taught by the one alone."),
     encoder: str = typer.Option("", help="--adaptation: the encoder to begin with; else what the config names."),
     text: List[str] = typer.Option([], help="Domain text, as for `mtl adapt` (repeatable)."),
     general: List[str] = typer.Option([], help="General text to measure forgetting on (repeatable)."),
@@ -276,7 +277,7 @@ def compare(
         shown = f"{report.adaptation_table(result)}\n\n{report.adaptation_words(result)}"
         title = "Difference to the encoder as it is"
     else:
-        result = compare_sharing(runs, settings, typer.echo)
+        result = compare_sharing(runs, settings, typer.echo, distill)
         result["statistics"] = statistics_of(result)
         shown = f"{report.sharing_table(result, result['statistics'])}\n\n{report.sharing_words(result)}"
         title = "All heads together, against each alone"

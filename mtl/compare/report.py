@@ -64,13 +64,13 @@ def sharing_table(result: Dict[str, Any], statistics: Dict[str, float]) -> str:
     for share in dict.fromkeys(row["labels"] for row in rows):
         title = f"{share:.0%} of the labels, {result['seeds']} seed(s)"
         lines.append(title.ljust(width) + "  no encoder   alone  together  difference, 95% interval")
-        for row in rows:
-            if row["labels"] == share:
-                simple = f"{100 * known[row['score']]:.1f}" if row["score"] in known and share == 1 else ""
-                numbers = (
-                    f"  {simple:>10}  {row['alone']:6.1f}  {row['together']:8.1f}  {row['difference']:+6.1f}  {_interval(row)}"
-                )
-                lines.append(NAMES[row["score"]].ljust(width) + numbers + f"  {_transfer(row)}")
+        for arm in dict.fromkeys(row["arm"] for row in rows):
+            lines += [f" {arm}"] if len({row["arm"] for row in rows}) > 1 else []
+            for row in rows:
+                if (row["labels"], row["arm"]) == (share, arm):
+                    simple = f"{100 * known[row['score']]:.1f}" if row["score"] in known and share == 1 else ""
+                    means = f"  {simple:>10}  {row['alone']:6.1f}  {row['together']:8.1f}  {row['difference']:+6.1f}"
+                    lines.append(NAMES[row["score"]].ljust(width) + means + f"  {_interval(row)}  {_transfer(row)}")
         lines.append("")
     lines.append("mixture: " + ", ".join(f"{head} {share:.0%}" for head, share in result["mixture"].items()))
     cosines = {key[len("cosine/") :]: value for key, value in statistics.items() if key.startswith("cosine/")}
@@ -93,10 +93,10 @@ def _transfer(row: Dict[str, Any]) -> str:
 def sharing_words(result: Dict[str, Any]) -> str:
     """What may be said of sharing, and no more."""
     said = []
-    for share in dict.fromkeys(row["labels"] for row in result["differences"]):
-        rows = {row["score"]: row for row in result["differences"] if row["labels"] == share}
+    for share, arm in dict.fromkeys((row["labels"], row["arm"]) for row in result["differences"]):
+        rows = {row["score"]: row for row in result["differences"] if (row["labels"], row["arm"]) == (share, arm)}
         mean = rows.pop(MEAN)
-        line = f"With {share:.0%} of the labels, training together against alone: {_transfer(mean)} on the mean over the heads"
+        line = f"With {share:.0%} of the labels, training {arm} against alone: {_transfer(mean)} on the mean over the heads"
         parts = [f"{NAMES[key]}: {_transfer(row)} {_points(row)}" for key, row in rows.items()]
         said.append(f"{line} {_points(mean)}; {'; '.join(parts)}.")
     return "\n".join(said)

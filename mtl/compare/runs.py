@@ -50,7 +50,8 @@ class CompareSettings:
 class Run:
     """arm: what is compared, by name. changes: settings of the config, by their dotted names. labels: share of the documents.
 
-    head: the one that is trained alone; "" for all of them.
+    head: the one that is trained alone; "" for all of them. keep: save the pipeline too, as `Runs.pipeline` says. teachers: head
+    -> the run whose pipeline teaches it.
     """
 
     arm: str
@@ -58,6 +59,8 @@ class Run:
     labels: float
     changes: Dict[str, Any]
     head: str = ""
+    keep: bool = False
+    teachers: Optional[Dict[str, "Run"]] = None
 
 
 class Runs:
@@ -135,10 +138,8 @@ class Runs:
 
         given: for a changed setting that names a file, what its content is. alone: makes the config of a head by itself.
         """
-        identity = {**self._identity, "seed": run.seed, "labels": run.labels, **run.changes, **given}
-        identity |= {"head": run.head} if run.head else {}
-        file = self.folder / "runs" / f"{slug(run.arm)}-{run.labels:g}-{run.seed}-{key_of(identity)}.json"
-        if file.exists():
+        file = self.folder / "runs" / f"{self._name(run, given)}.json"
+        if file.exists() and (not run.keep or self.pipeline(run).exists()):
             return read_json(file)
         started = time.perf_counter()
         result = {"arm": run.arm, "seed": run.seed, "labels": run.labels, **self._trained(run, alone)}
@@ -146,6 +147,16 @@ class Runs:
         with replacing(file) as partial:
             write_json(partial, result)
         return result
+
+    def _name(self, run: Run, given: Dict[str, Any]) -> str:
+        identity = {**self._identity, "seed": run.seed, "labels": run.labels, **run.changes, **given}
+        identity |= {"head": run.head} if run.head else {}
+        identity |= {f"teacher of {head}": self._name(one, {}) for head, one in (run.teachers or {}).items()}
+        return f"{slug(run.arm)}-{run.labels:g}-{run.seed}-{key_of(identity)}"
+
+    def pipeline(self, run: Run) -> Path:
+        """Where a run's pipeline is kept."""
+        return self.folder / "pipelines" / self._name(run, {})
 
     def _trained(self, run: Run, alone: Optional[Alone]) -> Dict[str, Any]:
         """Scores of the last step's weights, so that the data has chosen nothing but thresholds."""
@@ -156,8 +167,14 @@ class Runs:
         config = load_config(self.config, overrides=changes, interpolate=bool(run.head))
         if run.head and alone is not None:
             config = alone(config, run.head)
+        for head, teacher in (run.teachers or {}).items():
+            steps = config.interpolate()["training"]["max_steps"]
+            config["initialize"]["components"][head] = {"teacher": str(self.pipeline(teacher)), "teacher_steps": steps}
         nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own heads; ours find their device
         seen = train_to_the_end(nlp)
+        if run.keep:
+            with replacing(self.pipeline(run), "meta.json") as partial:
+                nlp.to_disk(partial)
         scores = with_mean(evaluate_pipeline(nlp, self.data)["scores"], nlp.config["training"]["score_weights"])
         return {"scores": scores, "statistics": means(seen)}
 

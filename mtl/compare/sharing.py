@@ -14,7 +14,7 @@ from mtl.errors import UserError
 from mtl.machine import machine
 from mtl.mixture.reader import count_encoded_words, is_learned_from
 
-ALONE, TOGETHER = "alone", "together"
+ALONE, TOGETHER, DISTILLED = "alone", "together", "together, taught by the heads alone"
 Echo = Callable[[str], None]
 
 
@@ -74,8 +74,10 @@ def _epochs(config: Config, steps: int) -> Iterator[List[Example]]:
         yield [example for batch in batches for example in batch]
 
 
-def compare_sharing(runs: Runs, settings: CompareSettings, echo: Echo) -> Dict[str, Any]:
+def compare_sharing(runs: Runs, settings: CompareSettings, echo: Echo, distill: bool = False) -> Dict[str, Any]:
     """Train every head alone and all together, with each share of the labels and each seed.
+
+    distill: once more together, each head taught by the one alone of the same seed (see `Teacher`) over the whole run.
 
     A head alone sees the same documents in the same order, as often. RETURNS: "runs", "differences" of together to alone,
     "baselines" without an encoder, "mixture" (each head's share of what a joint run reads), "environment".
@@ -85,21 +87,24 @@ def compare_sharing(runs: Runs, settings: CompareSettings, echo: Echo) -> Dict[s
     heads = heads_of(config, runs.config.name)
     steps, mixture = steps_and_shares(config, heads)
     echo(f"steps: {config['training']['max_steps']} together; alone " + ", ".join(f"{name} {n}" for name, n in steps.items()))
-    plan = [
-        Run(arm, seed, share, {} if arm == TOGETHER else {"training.max_steps": steps[arm]}, "" if arm == TOGETHER else arm)
-        for share in settings.labels for seed in range(settings.seeds) for arm in (TOGETHER, *heads)
-    ]  # fmt: skip
+    plan: List[Run] = []
+    for share in settings.labels:
+        for seed in range(settings.seeds):
+            alone_runs = {head: Run(head, seed, share, {"training.max_steps": steps[head]}, head, keep=distill) for head in heads}
+            plan += [Run(TOGETHER, seed, share, {}), *alone_runs.values()]
+            plan += [Run(DISTILLED, seed, share, {}, teachers=alone_runs)] if distill else []
     done = runs.results(plan, {}, lambda config, head: only_head(config, head, heads), echo)
     weights = config["training"]["score_weights"]
     rows: List[Dict[str, Any]] = []
     for share in settings.labels:
         own = [run for run in done if run["labels"] == share]
-        together = [run["scores"] for run in own if run["arm"] == TOGETHER]
         alone = [
-            with_mean(_merged(run["scores"] for run in own if run["seed"] == seed and run["arm"] != TOGETHER), weights)
+            with_mean(_merged(run["scores"] for run in own if run["seed"] == seed and run["arm"] in heads), weights)
             for seed in range(settings.seeds)
         ]
-        rows += [{"arm": TOGETHER, "labels": share, **row} for row in difference_rows(alone, together, (ALONE, TOGETHER))]
+        for arm in (TOGETHER, DISTILLED) if distill else (TOGETHER,):
+            together = [run["scores"] for run in own if run["arm"] == arm]
+            rows += [{"arm": arm, "labels": share, **row} for row in difference_rows(alone, together, (ALONE, TOGETHER))]
     known = baselines_without_encoder([file for files in runs.train_files.values() for file in files], runs.data)
     return {
         "config": runs.config.name, "documents": runs.documents, "seeds": settings.seeds, "heads": heads, "steps": steps,

@@ -20,6 +20,7 @@ from mtl.encoder.component import Transformer
 from mtl.encoder.listener import EncoderListener, find_transformer
 from mtl.errors import UserError
 from mtl.files import read_json, write_json
+from mtl.heads.teacher import Teacher, make_teacher
 from mtl.pipe import RobustPipe
 from mtl.torch_model import get_module, set_module, state
 
@@ -40,6 +41,7 @@ class Head(RobustPipe, TrainablePipe):
         self.cfg: Dict[str, Any] = {"labels": [], "width": None, **cfg}
         self.scored: List[Dict[str, float]] = []  # at each evaluation since training began; mixtures may look at it
         self._training = False
+        self.teacher: Optional[Teacher] = None
         self._announced: List[str] = []  # labels of a whole corpus, of which `initialize` is shown a sample
         self._annotated = 0
 
@@ -116,12 +118,20 @@ class Head(RobustPipe, TrainablePipe):
         return module if parameter.device == device else module.to(device)
 
     def initialize(
-        self, get_examples: Callable[[], Iterable[Example]], *, nlp: Any = None, labels: Optional[Iterable[str]] = None
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Any = None,
+        labels: Optional[Iterable[str]] = None,
+        teacher: Optional[str] = None,
+        teacher_steps: int = 0,
     ) -> None:
         """Find the labels (or take `labels`) and make the weights.
 
+        teacher, teacher_steps: a pipeline to learn from as well, and for how many updates: see `Teacher`.
         RAISES (UserError): no example is annotated for this head.
         """
+        self.teacher = make_teacher(teacher, self, teacher_steps)
         if labels is not None:
             for label in labels:
                 self.add_label(label)
@@ -187,6 +197,8 @@ class Head(RobustPipe, TrainablePipe):
         module = self._placed().train()
         try:
             loss = self.loss(rows, batch, drop)
+            if self.teacher is not None:
+                loss = self._taught(self.teacher, loss, rows, batch, drop)
         finally:
             module.eval()
         if loss is not None and not torch.isfinite(loss):
@@ -198,6 +210,18 @@ class Head(RobustPipe, TrainablePipe):
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses
+
+    def _taught(self, teacher: Teacher, loss: Optional[Tensor], rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+        """The loss, of which a part is against the teacher's predictions."""
+        share, teacher.done = teacher.share, teacher.done + 1
+        taught = self.loss(teacher.rows(rows), batch, drop) if share > 0 else None
+        if loss is None or taught is None:
+            return loss if taught is None else taught
+        return (1 - share) * loss + share * taught
+
+    def as_reference(self, doc: Doc) -> Doc:
+        """A Doc that this head has annotated, as one that a head of its kind can learn from."""
+        return doc
 
     def finish_update(self, sgd: Any) -> None:
         """One step of the encoder and all its heads; see `Transformer.finish_update`."""

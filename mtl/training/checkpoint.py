@@ -109,6 +109,8 @@ def learned(pipe: Any) -> Dict[str, Any]:
         found["balance"] = pipe.balance.state()
     if hasattr(pipe, "scored"):
         found["scored"] = pipe.scored
+    if getattr(pipe, "teacher", None) is not None:
+        found["taught"] = pipe.teacher.done
     return found
 
 
@@ -118,6 +120,8 @@ def take(pipe: Any, state: Dict[str, Any]) -> None:
         pipe.balance.load(state["balance"])
     if "scored" in state:
         pipe.scored = state["scored"]
+    if "taught" in state and pipe.teacher is not None:
+        pipe.teacher.done = state["taught"]
 
 
 def flat(section: Dict[str, Any], above: str = "") -> Dict[str, Any]:

@@ -64,12 +64,19 @@ class MaskedLM(Head):
         """RAISES (UserError): it has no labels."""
         raise UserError(f"the head {self.name!r} predicts words, and has no labels")
 
-    def initialize(self, get_examples, *, nlp=None, labels=None, name: Optional[str] = None) -> None:
+    def initialize(
+        self, get_examples, *, nlp=None, labels=None, teacher: Optional[str] = None, teacher_steps: int = 0,
+        name: Optional[str] = None,
+    ) -> None:  # fmt: skip
         """name: the checkpoint that the head's weights come from, the one that the encoder's came from.
 
         RAISES (UserError): none is given, or it has no masked-LM head: a new one's random gradients would damage the encoder.
         """
         setting = f"[initialize.components.{self.name}] name"
+        if teacher is not None:
+            raise UserError(
+                f"initialize.components.{self.name}.teacher: the head {self.name!r} learns from text, and has no teacher"
+            )
         if name is None:
             raise UserError(f"{setting} is not set: the checkpoint with a masked-LM head that the encoder comes from")
         whole, missing = load_mlm(name)

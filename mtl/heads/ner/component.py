@@ -138,6 +138,17 @@ class EntityTagger(Head):
                 doc.spans[self.name] = SpanGroup(doc, name=self.name, spans=spans, attrs={"scores": row.tolist()})
         self.transformer.release(docs, self.name)
 
+    def as_reference(self, doc: Doc) -> Doc:
+        """Entities of which the teacher is less than half sure are left open, where it wrote their probabilities."""
+        if self.name not in doc.spans:
+            return doc
+        group = doc.spans[self.name]
+        sure = [score >= 0.5 for score in group.attrs["scores"]]
+        kept = [Span(doc, span.start, span.end, label=span.label) for span, one in zip(group, sure) if one]
+        unsure = [span for span, one in zip(group, sure) if not one]
+        doc.set_ents(kept, missing=unsure, default="outside")
+        return doc
+
     def _set_by_others(self, doc: Doc) -> List[Span]:
         """The entities that stand on the Doc, less those that this head wrote when the Doc went through it before."""
         if not doc.ents:

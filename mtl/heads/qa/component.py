@@ -140,8 +140,14 @@ class QuestionAnswerer(Head):
         """RAISES (UserError): it has no labels."""
         raise UserError(f"the head {self.name!r} answers questions, and has no labels")
 
-    def initialize(self, get_examples, *, nlp=None, labels=None) -> None:
-        super().initialize(get_examples, nlp=nlp, labels=labels)
+    def as_reference(self, doc: Doc) -> Doc:
+        answers = doc.spans[ANSWERS]
+        spans = [Span(doc, span.start, span.end, label="answer", span_id=span.id) for span in answers]
+        doc.spans[GOLD] = SpanGroup(doc, name=GOLD, spans=spans, attrs={"questions": dict(answers.attrs["questions"])})
+        return doc
+
+    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[str] = None, teacher_steps: int = 0) -> None:
+        super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher, teacher_steps=teacher_steps)
         self._in_training = True
 
     def update(self, examples, *, drop=0.0, sgd=None, losses=None) -> Dict[str, float]:

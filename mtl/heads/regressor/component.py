@@ -13,7 +13,7 @@ from spacy.training import Example
 from thinc.api import Config, Model
 from torch import Tensor, nn
 
-from mtl.data.docs import gold_number
+from mtl.data.docs import gold_number, set_gold_number
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError
 from mtl.heads.head import Head, Rows, vectors_of
@@ -97,8 +97,12 @@ class DocumentRegressor(Head):
         self._numbers = [number for number in numbers if number is not None]
         self._annotated = len(self._numbers)
 
-    def initialize(self, get_examples, *, nlp=None, labels=None) -> None:
-        super().initialize(get_examples, nlp=nlp, labels=labels)
+    def as_reference(self, doc: Doc) -> Doc:
+        set_gold_number(doc, doc._.get(self.cfg["key"]), self.cfg["key"])
+        return doc
+
+    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[str] = None, teacher_steps: int = 0) -> None:
+        super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher, teacher_steps=teacher_steps)
         sample = (gold_number(eg.reference, self.cfg["key"]) for eg in get_examples())
         numbers = self._numbers or [number for number in sample if number is not None]
         bad = [number for number in numbers if not math.isfinite(number)]

@@ -1,0 +1,80 @@
+"""A finished pipeline that teaches a head: its predictions stand beside the gold annotation, for a while."""
+
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import load_model
+
+from mtl.errors import UserError, check_range
+
+if TYPE_CHECKING:
+    from mtl.heads.head import Head
+
+
+class Teacher:
+    """Predictions of one head of a pipeline, of any size, as references for the same kind of head.
+
+    Teacher annealing (Clark et al. 2019, BAM, https://arxiv.org/abs/1907.04829): the teacher's share of the loss falls from 1 to
+    0 over `steps` updates of the head, and the gold annotation's rises. Each document is shown to the teacher once. Categories
+    are taught with their probabilities; entities, tags and answers as the teacher decides them, without the entities it is not
+    sure of.
+    """
+
+    def __init__(self, pipeline: str, head: "Head", steps: int) -> None:
+        """RAISES (UserError): no such pipeline, or it has no head of that kind."""
+        check_range(f"initialize.components.{head.name}.teacher_steps", steps, 1)
+        try:
+            self.nlp = load_model(pipeline)
+        except OSError as error:
+            raise UserError(f"initialize.components.{head.name}.teacher = {pipeline!r}: no such pipeline") from error
+        same = [name for name, pipe in self.nlp.pipeline if type(pipe) is type(head)]
+        if not same:
+            raise UserError(
+                f"initialize.components.{head.name}.teacher = {pipeline!r}: it has no head of this kind; its components are "
+                f"{', '.join(self.nlp.pipe_names)}"
+            )
+        self.component: Head = self.nlp.get_pipe(head.name if head.name in same else same[0])  # type: ignore[assignment]
+        readers = [name for name, pipe in self.nlp.pipeline if hasattr(pipe, "reads_encoder") and pipe is not self.component]
+        self.nlp.disable_pipes(*readers)
+        self.steps, self.done = steps, 0
+        self._known: Dict[Tuple[str, ...], Doc] = {}
+
+    @property
+    def share(self) -> float:
+        """Of the loss, now."""
+        return max(0.0, 1 - self.done / self.steps)
+
+    def rows(self, rows: List[Tuple[int, Example]]) -> List[Tuple[int, Example]]:
+        """The same documents, with the teacher's predictions in place of the gold annotation."""
+        keys = [self._key(example) for _, example in rows]
+        fresh = {key: example for key, (_, example) in zip(keys, rows) if key not in self._known}
+        docs = [self._doc(example) for example in fresh.values()]
+        for key, doc in zip(fresh, self.nlp.pipe(docs)):
+            self._known[key] = self.component.as_reference(doc)
+        return [(i, Example(example.predicted, self._known[key])) for key, (i, example) in zip(keys, rows)]
+
+    def _key(self, example: Example) -> Tuple[str, ...]:
+        return (*(token.text_with_ws for token in example.predicted), *self._questions(example).values())
+
+    def _doc(self, example: Example) -> Doc:
+        words = [token.text for token in example.predicted]
+        doc = Doc(self.nlp.vocab, words=words, spaces=[bool(token.whitespace_) for token in example.predicted])
+        if questions := self._questions(example):
+            doc._.questions = questions
+        return doc
+
+    @staticmethod
+    def _questions(example: Example) -> Dict[str, str]:
+        group = example.reference.spans.get("qa") if "qa" in example.reference.spans else None
+        return dict(group.attrs.get("questions", {})) if group is not None else {}
+
+
+def make_teacher(pipeline: Optional[str], head: "Head", steps: int) -> Optional[Teacher]:
+    """None where no pipeline is named. RAISES (UserError): as `Teacher`; only one of the two settings is given."""
+    if (pipeline is None) != (steps == 0):
+        raise UserError(
+            f"[initialize.components.{head.name}] teacher and teacher_steps go together: a pipeline, and the updates over which "
+            f"its share falls to 0"
+        )
+    return None if pipeline is None else Teacher(pipeline, head, steps)
