@@ -35,7 +35,7 @@ def speeds(monkeypatch):
 
     def give(**rates):
         def timed(pipelines, texts, seconds, show):
-            return {name: {"words_per_second": rates[name], "over_fp32": rates[name] / rates["fp32"]} for name in pipelines}
+            return {name: {"words_per_second": rates[name], "over_first": rates[name] / rates["fp32"]} for name in pipelines}
 
         monkeypatch.setattr(optimize, "time_in_turn", timed)
         monkeypatch.setattr("mtl.serving.optimize.lacks", lambda name, _: "" if name in rates else "not on this one")
@@ -92,7 +92,7 @@ def test_rounds_are_interleaved_and_at_least_three(trained):
 
     rates = optimize.time_in_turn({"fp32": Named("a"), "int8": Named("b")}, ["one two"], 0.0, lambda _: None)
     assert order == ["a", "b"] * 4
-    assert set(rates) == {"fp32", "int8"} and rates["fp32"]["over_fp32"] == 1.0
+    assert set(rates) == {"fp32", "int8"} and rates["fp32"]["over_first"] == 1.0
 
 
 def test_the_command_writes_the_choice_and_nothing_else(trained, speeds, tmp_path):

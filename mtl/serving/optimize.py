@@ -73,7 +73,7 @@ def optimize_pipeline(
     texts = [doc.text for path in data for doc in read_docs(path, pipelines["fp32"].vocab)]
     texts = random.Random(0).sample(texts, min(settings.documents, len(texts)))
     for name, rate in time_in_turn(pipelines, texts, settings.seconds, show).items():
-        found[name] |= rate
+        found[name] |= {"words_per_second": rate["words_per_second"], "over_fp32": rate["over_first"]}
     for row in found.values():
         row["drop"] = max(100 * (found["fp32"]["scores"][key] - value) for key, value in row["scores"].items())
     good = [name for name, row in found.items() if row["drop"] <= settings.max_drop]
@@ -91,21 +91,23 @@ def time_in_turn(
 ) -> Dict[str, Dict[str, float]]:
     """Words a second of each pipeline, interleaved, after a round that warms up.
 
-    RETURNS (dict): name -> {"words_per_second", "over_fp32"}: medians over the rounds, of rates and of ratios in the same round.
+    RETURNS (dict): name -> {"words_per_second", "over_first"}: medians over the rounds, of rates and of ratios to the first
+    pipeline in the same round.
     """
+    first = next(iter(pipelines))
     spent: Dict[str, List[float]] = {name: [] for name in pipelines}
     words = {name: run(nlp, texts, "") for name, nlp in pipelines.items()}
-    while len(spent["fp32"]) < LEAST_ROUNDS or sum(spent["fp32"]) < seconds:
+    while len(spent[first]) < LEAST_ROUNDS or sum(spent[first]) < seconds:
         for name, nlp in pipelines.items():
             started = time.perf_counter()
             run(nlp, texts, "")
             spent[name].append(time.perf_counter() - started)
-        show(f"\rtiming, round {len(spent['fp32'])} ...")
+        show(f"\rtiming, round {len(spent[first])} ...")
     show("\n")
     return {
         name: {
             "words_per_second": words[name] / statistics.median(own),
-            "over_fp32": statistics.median(theirs / mine for mine, theirs in zip(own, spent["fp32"])),
+            "over_first": statistics.median(theirs / mine for mine, theirs in zip(own, spent[first])),
         }
         for name, own in spent.items()
     }

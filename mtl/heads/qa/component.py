@@ -141,6 +141,8 @@ class QuestionAnswerer(Head):
         raise UserError(f"the head {self.name!r} answers questions, and has no labels")
 
     def as_reference(self, doc: Doc) -> Doc:
+        if ANSWERS not in doc.spans:
+            return doc  # nothing was asked
         answers = doc.spans[ANSWERS]
         spans = [Span(doc, span.start, span.end, label="answer", span_id=span.id) for span in answers]
         doc.spans[GOLD] = SpanGroup(doc, name=GOLD, spans=spans, attrs={"questions": dict(answers.attrs["questions"])})

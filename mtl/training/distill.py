@@ -1,0 +1,168 @@
+"""Smaller students of a finished pipeline: fewer layers, taught by its own predictions on domain text."""
+
+import math
+import random
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import load_model
+from thinc.api import fix_random_seed
+from torch import nn
+from tqdm import tqdm
+
+from mtl.data.docs import read_docs
+from mtl.encoder.component import Transformer
+from mtl.encoder.torch_encoder import Encoder
+from mtl.errors import UserError, check_range
+from mtl.files import check_target, replacing, write_json
+from mtl.machine import machine
+from mtl.mixture.reader import count_encoded_words
+from mtl.serving.optimize import headlines, time_in_turn
+from mtl.training.evaluation import SCORES, evaluate_pipeline, shown
+from mtl.training.optimizer import adamw
+from mtl.training.saving import without_local_paths
+from mtl.training.schedules import warmup_linear
+
+STEP_WORDS = 1000  # as the encoder reads them, in a step
+LONGEST = 2000  # tokens of a text that is learned from; a longer one is cut
+TIMED = 60  # documents that the speed is measured on
+Echo = Callable[[str], None]
+
+
+def distill(
+    pipeline: str, texts: Iterable[str], asked: Sequence[Path], dev: Sequence[Path], layers: Sequence[int], out: Path,
+    passes: float, learn_rate: float, echo: Echo, seed: int = 0,
+) -> Dict[str, Any]:  # fmt: skip
+    """Make a student for each number of layers, and write it to `out/layers-N`.
+
+    A student begins as the teacher with some of its layers, evenly spread, and every head; it learns what the teacher says of the
+    texts and of the documents in `asked`, whose questions the teacher answers. texts: unlabelled. dev: what all are scored on.
+    passes: over texts and documents. RETURNS: the report, also in `out/distill.json`: "students" {layers: {"scores",
+    "words_per_second", "over_teacher"}}, the teacher's own among them. RAISES (UserError): a number of layers that the encoder
+    has not; nothing to learn from.
+    """
+    check_range("passes", passes, 0.01)
+    check_range("learn-rate", learn_rate, 0.0, 1.0)
+    check_target(out, "distill.json")
+    teacher = load_model(pipeline)
+    whole = encoder_of(teacher).layers
+    for count in layers:
+        if not 1 <= count < whole:
+            raise UserError(f"layers = {count}: the teacher's encoder has {whole}; give numbers from 1 to {whole - 1}")
+    references = list(taught(teacher, texts, asked, echo))
+    if not references:
+        raise UserError("there is no text to learn from: name some with --text, or labelled documents with --asked")
+    students = {whole: teacher}
+    for count in layers:
+        student = students[count] = load_model(pipeline)
+        keep_layers(encoder_of(student), count)
+        learn(student, references, passes, learn_rate, seed, f"{count} layers")
+    report = compare_students(students, dev, echo)
+    with replacing(out, "distill.json") as partial:
+        partial.mkdir()
+        for count in layers:
+            students[count].to_disk(partial / f"layers-{count}")
+            without_local_paths(partial / f"layers-{count}" / "config.cfg")
+        write_json(partial / "distill.json", report)
+    return report
+
+
+def encoder_of(nlp: Language) -> Encoder:
+    """RAISES (UserError): the pipeline has none of ours."""
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, Transformer):
+            return pipe.encoder
+    raise UserError(f"the pipeline has no mtl_transformer; its components are {', '.join(nlp.pipe_names)}")
+
+
+def keep_layers(encoder: Encoder, count: int) -> None:
+    """Leave so many layers of the transformer, the first and the last and others evenly between, in place.
+
+    Sanh et al. 2019, DistilBERT, begin in the same way. RAISES (UserError): its layers stand in no list.
+    """
+    whole = encoder.layers
+    for module in encoder.model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.ModuleList) and len(child) == whole and name in ("layer", "layers", "h", "block", "blocks"):
+                chosen = [round(i * (whole - 1) / max(count - 1, 1)) for i in range(count)]
+                setattr(module, name, nn.ModuleList(child[i] for i in chosen))
+                encoder.model.config.num_hidden_layers = count
+                encoder.serving.forget()
+                return
+    raise UserError(f"the layers of a {encoder.model.config.model_type} cannot be taken out")
+
+
+def taught(teacher: Language, texts: Iterable[str], asked: Sequence[Path], echo: Echo) -> Iterator[Doc]:
+    """Docs that carry the teacher's predictions as if they were annotation."""
+
+    def docs() -> Iterator[Doc]:
+        for text in texts:
+            yield teacher.make_doc(text)[:LONGEST].as_doc()
+        for path in asked:
+            for reference in read_docs(path, teacher.vocab):
+                words = [token.text for token in reference]
+                doc = Doc(teacher.vocab, words=words, spaces=[bool(token.whitespace_) for token in reference])
+                if "qa" in reference.spans and Doc.has_extension("questions"):
+                    doc._.questions = dict(reference.spans["qa"].attrs.get("questions", {}))
+                yield doc
+
+    heads = [pipe for _, pipe in teacher.pipeline if hasattr(pipe, "as_reference")]
+    for doc in tqdm(teacher.pipe(docs(), batch_size=64), unit=" documents", desc="the teacher reads", mininterval=1.0):
+        if len(doc):
+            for head in heads:
+                doc = head.as_reference(doc)
+            yield doc
+
+
+def learn(student: Language, references: List[Doc], passes: float, learn_rate: float, seed: int, name: str) -> None:
+    """Train the student on the references, in batches of `STEP_WORDS` words; its rate rises and falls to 0."""
+    fix_random_seed(seed)
+    chance = random.Random(seed)
+    sizes = [count_encoded_words(Example(Doc(student.vocab), doc)) for doc in references]
+    steps = max(1, math.ceil(passes * sum(sizes) / STEP_WORDS))
+    optimizer = adamw(warmup_linear(learn_rate, steps), head_factor=3.0)
+    order: List[int] = []
+    for _ in tqdm(range(steps), unit="step", desc=name, mininterval=1.0):
+        batch: List[Example] = []
+        words = 0
+        while words < STEP_WORDS:
+            if not order:
+                order = list(range(len(references)))
+                chance.shuffle(order)
+            number = order.pop()
+            reference = references[number]
+            words += sizes[number]
+            plain = [token.text for token in reference], [bool(token.whitespace_) for token in reference]
+            batch.append(Example(Doc(student.vocab, words=plain[0], spaces=plain[1]), reference))
+        student.update(batch, sgd=optimizer, drop=0.0)
+        optimizer.step_schedules()
+
+
+def compare_students(pipelines: Dict[int, Language], dev: Sequence[Path], echo: Echo) -> Dict[str, Any]:
+    """Scores on dev, and words a second in turn, of the teacher (which comes first) and its students."""
+    found: Dict[str, Dict[str, Any]] = {}
+    for count, nlp in pipelines.items():
+        echo(f"scoring {count} layers")
+        scores = evaluate_pipeline(nlp, dev)["scores"]
+        found[str(count)] = {"scores": {key: scores[key] for key in headlines(scores)}}
+    teacher = next(iter(pipelines.values()))
+    texts = [doc.text for path in dev for doc in read_docs(path, teacher.vocab)]
+    texts = random.Random(0).sample(texts, min(TIMED, len(texts)))
+    for name, rate in time_in_turn({str(count): nlp for count, nlp in pipelines.items()}, texts, 3.0, lambda _: None).items():
+        found[name] |= {"words_per_second": rate["words_per_second"], "over_teacher": rate["over_first"]}
+    return {"teacher_layers": int(next(iter(found))), "students": found, "machine": machine()}
+
+
+def distill_table(report: Dict[str, Any]) -> str:
+    """The line of speed against score, as a person reads it."""
+    rows = report["students"]
+    keys = list(next(iter(rows.values()))["scores"])
+    names = [SCORES[key].replace(": ", " ") for key in keys]
+    lines = [f"{'layers':8}{'words/s':>9}{'over teacher':>14}" + "".join(f"  {name}" for name in names)]
+    for count, row in rows.items():
+        scores = "".join(f"  {shown(key, row['scores'][key]):>{len(name)}}" for key, name in zip(keys, names))
+        lines.append(f"{count:8}{row['words_per_second']:>9,.0f}{row['over_teacher']:>14.2f}{scores}")
+    return "\n".join(lines)
