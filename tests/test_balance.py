@@ -31,10 +31,10 @@ TWO = gramian_of(a=[1.0, 0.0], b=[0.0, 1.0])
 def test_uncertainty():
     """s starts at log(2 loss), where weight = 1 / (2 loss); then it descends along 1/2 - exp(-s) loss."""
     balance = make("Uncertainty", learn_rate=0.1)
-    assert balance(TWO, {"a": 3.0, "b": 0.05}) == pytest.approx({"a": 1 / 6, "b": 10.0})
-    assert balance(TWO, {"a": 1.5, "b": 0.05}) == pytest.approx({"a": 1 / 6, "b": 10.0})
+    assert balance(TWO, {"a": 3.0, "b": 0.25}) == pytest.approx({"a": 1 / 6, "b": 2.0})
+    assert balance(TWO, {"a": 1.5, "b": 0.25}) == pytest.approx({"a": 1 / 6, "b": 2.0})
     after = math.log(6) - 0.1 * (0.5 - 1.5 / 6)
-    assert balance(TWO, {"a": 1.5, "b": 0.05})["a"] == pytest.approx(math.exp(-after))
+    assert balance(TWO, {"a": 1.5, "b": 0.25})["a"] == pytest.approx(math.exp(-after))
 
 
 def test_dwa():
@@ -274,3 +274,15 @@ def test_settings_are_checked():
     ):
         with pytest.raises(UserError, match=words):
             make(name, **settings)
+
+
+def test_a_first_loss_of_almost_nothing_and_a_leap():
+    """Neither is a task switched off for good, nor is there an overflow."""
+    balance = make("Uncertainty")
+    for loss in (1e-4, *[1.0] * 300):
+        weights = balance(TWO, {"a": loss, "b": 1.0})
+    assert 0.2 < weights["a"] < 2.0
+    balance = make("DWA", period=1, temperature=0.01, normalize=False)
+    for loss in (1e-6, 1e-2, 1.0):
+        weights = balance(TWO, {"a": loss, "b": 1.0})
+    assert all(math.isfinite(weight) for weight in weights.values())

@@ -50,6 +50,12 @@ def test_layers_are_kept_evenly_and_the_folder_is_an_ordinary_one(tmp_path, fami
     assert AutoModel.from_pretrained(tmp_path / "out" / "transformer" / "encoder").config.num_hidden_layers == 3
 
 
+def test_layers_that_differ_by_their_number_stay(tmp_path):
+    nlp = make_nlp(save_tiny("modernbert", tmp_path / "encoder"), heads=("ner",))
+    with pytest.raises(UserError, match="the layers of a modernbert differ by their number"):
+        keep_layers(encoder_of(nlp), 1)
+
+
 def test_students_learn_what_the_teacher_says(project, tmp_path, capsys):
     given = [project / "teacher", "--text", project / "domain.txt", "--asked", project / "asked.spacy"]
     run(

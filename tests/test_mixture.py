@@ -258,3 +258,15 @@ def test_blocks_are_of_one_task(corpus):
 def test_mistakes_in_a_mixture_are_named(make, words):
     with pytest.raises(UserError, match=words):
         make()
+
+
+def test_tasks_that_are_over_do_not_count_as_running():
+    """The only task that is left is at its peak: it goes on, since an epoch without examples would never end."""
+    amounts = pause_at_peak(between_epochs(passes({"a": 1, "b": 1}), stop={"b": 1}), {"a": "ents_f"}, patience=1)
+    assert amounts({"a": 4, "b": 5}, 1, {"ents_f": [0.5, 0.5, 0.5]}) == {"a": 4, "b": 0}
+
+
+def test_an_epoch_without_examples_is_refused(corpus):
+    mixed = MixedCorpus(corpus, lambda sizes, epoch, scores: dict.fromkeys(sizes, 0.0), 0)
+    with pytest.raises(UserError, match=r"\[corpora.train.amounts\] give epoch 0 no example"):
+        texts(mixed)

@@ -92,6 +92,9 @@ def test_two_of_them_with_keys_of_their_own(tiny):
     doc = nlp("The pump failed.")
     assert doc._.hours == pytest.approx(1.0, abs=1.0) and abs(doc._.score) > 20
     assert {"hours_mae", "score_mae"} <= set(nlp.evaluate(both(nlp)))
+    from mtl.training.evaluation import name_of
+
+    assert name_of("hours_mae") == "hours: mean absolute error" and name_of("score_mae") == "numbers: mean absolute error"
 
 
 def test_mistakes(tiny):

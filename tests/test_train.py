@@ -243,11 +243,16 @@ def test_mistakes(project, tmp_path, monkeypatch):
         UserError, match=r"of another config \(training.optimizer.learn_rate.rate was 0.003, is now 0.01\).*--no-resume"
     ):
         train(config, tmp_path / "out")
-    assert not train(config, tmp_path / "out", resume=False)[1]
+    config.write_text(config.read_text().replace("rate = 0.01", "rate = 0.003"))
+    with pytest.raises(UserError, match=r"choice.best_per_score was False, is now True"):
+        train(config, tmp_path / "out", best_per_score=True)
+    (tmp_path / "out" / "model-best-mine").mkdir()
+    assert not train(config, tmp_path / "out", resume=False)[1] and (tmp_path / "out" / "model-best-mine").exists()
     with pytest.raises(UserError, match=r"nowhere.cfg: no such file"):
         app(["train", "nowhere.cfg", "--output", str(tmp_path / "x")], standalone_mode=False)
-    with pytest.raises(UserError, match=r"as in ents_f=0.83"):
-        app(["train", str(config), "--output", str(tmp_path / "x"), "--reference", "ents_f"], standalone_mode=False)
+    for given in ("ents_f", "ents_f=high"):
+        with pytest.raises(UserError, match=r"--reference '.*': .*as in ents_f=0.83"):
+            app(["train", str(config), "--output", str(tmp_path / "x"), "--reference", given], standalone_mode=False)
 
 
 def test_a_broken_checkpoint_is_named(project, tmp_path, monkeypatch):

@@ -103,6 +103,11 @@ def test_a_finished_half_is_not_run_again(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(vocabulary.shutil, "rmtree", lambda *_, **__: None)
     adapt_with_words(*given)
     assert first.stat().st_mtime_ns == written
+    monkeypatch.undo()
+    runs, run = [], vocabulary.Adaptation.run
+    monkeypatch.setattr(vocabulary.Adaptation, "run", lambda self, *given: runs.append(1) or run(self, *given))
+    adapt_with_words(tiny(), AdaptSettings(passes=1, rate=0.3, **SMALL), *given[2:])
+    assert len(runs) == 2  # what lies there is of another run
 
 
 def test_text_without_such_words(tiny, tmp_path):

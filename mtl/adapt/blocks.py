@@ -20,7 +20,7 @@ from mtl.adapt.text import stream_documents, text_files
 from mtl.errors import UserError
 from mtl.files import read_json, replacing, sha256_of, write_json
 
-FORMAT = 2  # of the shards; another one is made anew
+FORMAT = 3  # of the shards; another one is made anew
 TOGETHER = 1 << 20  # characters that are cut into wordpieces at once, on all cores: 100 MB of encodings
 FEATURES = Features({"pieces": DatasetSequence(Value("int32")), "words": DatasetSequence(Value("int32"))})
 

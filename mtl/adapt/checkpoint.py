@@ -116,8 +116,7 @@ def load_optimizer(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Op
     named = dict(model.named_parameters())
     for key, value in _load(checkpoint / "optimizer.safetensors").items():
         kind, name = key.split(":", 1)
-        on = named[name].device if value.ndim else value.device
-        optimizer.state[named[name]][kind] = value.to(on)
+        optimizer.state[named[name]][kind] = value.to(named[name].device)  # a fused AdamW has its step count there too
 
 
 def _load(file: Path) -> Dict[str, Tensor]:

@@ -90,7 +90,7 @@ class Adaptation:
         check_target(out, "adapt.json")
         corpus, other = self._read(texts, general, out.parent / "blocks", cleaning)
         keys = [one.key for one in (corpus, other) if one is not None]
-        identity = {"model": list(shape_of(self.model)), "text": keys, **settings.of_the_run()}
+        identity = {"model": list(shape_of(self.model)), "text": keys, "probe": probe and probe.key, **settings.of_the_run()}
         checkpoints = Checkpoints(out.with_name(out.name + ".checkpoints"), settings.keep, identity)
         if not resume and self.ranks.main:
             checkpoints.remove()
@@ -104,7 +104,7 @@ class Adaptation:
             "precision": self.precision,
             "objective": self.objective,
             "cleaning": corpus.cleaning,
-            "settings": asdict(settings),
+            "settings": {**asdict(settings), "generator": Path(settings.generator).name},
         }
         report |= {"documents": corpus.documents, "words": corpus.words, "held_out_documents": corpus.held_documents}
         if self.objective != "replaced":  # which tells nothing of a text's probability

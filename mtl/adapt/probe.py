@@ -1,6 +1,7 @@
 """A frozen probe: how well linear models on the encoder's vectors solve the tasks, with the encoder left as it is."""
 
 import random
+from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
@@ -9,10 +10,11 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.data.docs import read_docs
+from mtl.data.docs import docbin_files, read_docs
 from mtl.encoder.component import tokens_of
 from mtl.encoder.torch_encoder import Encoder, EncoderSettings, TokenVectors
 from mtl.errors import UserError
+from mtl.files import sha256_of
 
 MOST_DOCUMENTS, MOST_TOKENS = 500, 20_000  # of a task, to learn from; an evaluation is to take seconds
 Features = Tuple[np.ndarray, np.ndarray]  # (examples, width), (examples,) or (examples, labels)
@@ -31,6 +33,8 @@ class Probe:
         except ImportError:
             raise UserError('a probe needs scikit-learn: pip install "spacy-mtl[probe]"') from None
         self.tokenizer = tokenizer
+        files = [str(file) for path in (*train, *dev) for file in docbin_files(path)]
+        self.key = " ".join(sha256_of(Path(file))[:12] for file in files)  # what it depends on
         vocab, chance = Vocab(), random.Random(seed)
         self.docs: Dict[str, Tuple[List[Doc], List[Doc]]] = {}
         parts = [[doc for path in paths for doc in read_docs(path, vocab) if len(doc)] for paths in (train, dev)]

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
@@ -12,7 +12,7 @@ from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.text import stream_documents, text_files
 from mtl.adapt.words import FEWEST, SHORTEST, domain_words, grow
 from mtl.errors import UserError
-from mtl.files import check_target, read_json, replacing
+from mtl.files import check_target, read_json, replacing, sha256_of, write_json
 
 
 def adapt_with_words(
@@ -27,6 +27,11 @@ def adapt_with_words(
     """
     check_target(out, "adapt.json")
     beside = out.with_name(out.name + ".vocabulary")
+    identity = _identity(encoder, settings, count, [*texts, *general], cleaning)
+    if beside.exists() and (not (beside / "run.json").exists() or read_json(beside / "run.json") != identity):
+        shutil.rmtree(beside)  # of another run
+    beside.mkdir(parents=True, exist_ok=True)
+    write_json(beside / "run.json", identity)
     reports: Dict[str, Dict[str, Any]] = {}
     words: List[str] = []
     for name in ("plain", "grown"):
@@ -59,6 +64,15 @@ def adapt_with_words(
     shutil.rmtree(beside)
     echo(f"bits per byte: {bits['plain']:.4f} as it is, {bits['grown']:.4f} with {len(words):,} words more; {kept} is kept")
     return reports[kept]
+
+
+def _identity(
+    encoder: str, settings: AdaptSettings, count: int, texts: List[str], cleaning: Optional[CleanSettings]
+) -> Dict[str, Any]:
+    """What both halves depend on, as JSON gives it back."""
+    cleaned = None if cleaning is None else [cleaning.min_words, cleaning.near_duplicates, *map(str, cleaning.away_from)]
+    found = {"encoder": encoder, "count": count, "files": [sha256_of(file) for file in text_files(texts)], "cleaning": cleaned}
+    return json.loads(json.dumps({**found, **asdict(settings)}))
 
 
 def _finished(folder: Path) -> bool:

@@ -35,7 +35,9 @@ class DWABalance(Normalized):
             if len(recent) == self.period:
                 self.means[task] = [*self.means.get(task, [])[-1:], sum(recent) / self.period]
                 recent.clear()
-        ratios = {task: math.exp(self._ratio(task) / self.temperature) for task in {*self.recent, *gradients.tasks}}
+        found = {task: self._ratio(task) / self.temperature for task in sorted({*self.recent, *gradients.tasks})}
+        most = max(found.values())
+        ratios = {task: math.exp(ratio - most) for task, ratio in found.items()}
         mean = sum(ratios.values()) / len(ratios)
         return {task: ratios[task] / mean / self.scale(task) for task in gradients.tasks}
 

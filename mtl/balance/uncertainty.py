@@ -3,11 +3,11 @@
 import math
 from typing import Dict
 
-from mtl.balance.balance import Balance
+from mtl.balance.balance import FLOOR, Balance
 from mtl.encoder.gradients import Gramian
 from mtl.errors import check_range
 
-LEAST = 1e-8
+MOST = 10.0  # times what it is at rest, that a loss may pull at its s in a step
 
 
 class UncertaintyBalance(Balance):
@@ -26,10 +26,11 @@ class UncertaintyBalance(Balance):
 
     def __call__(self, gradients: Gramian, losses: Dict[str, float]) -> Dict[str, float]:
         for task, loss in losses.items():
-            self.log_variance.setdefault(task, math.log(2 * max(loss, LEAST)))
+            self.log_variance.setdefault(task, math.log(2 * max(loss, FLOOR)))
         weights = {task: math.exp(-self.log_variance.get(task, 0.0)) for task in gradients.tasks}
         for task, loss in losses.items():
-            self.log_variance[task] -= self.learn_rate * (0.5 - math.exp(-self.log_variance[task]) * loss)
+            pull = min(math.exp(-self.log_variance[task]) * loss, MOST)
+            self.log_variance[task] -= self.learn_rate * (0.5 - pull)
         return weights
 
 

@@ -265,6 +265,8 @@ def compare(
 
     if adaptation == sharing:
         raise UserError("say what to compare: --adaptation or --sharing")
+    if distill and adaptation:
+        raise UserError("--distill is a part of --sharing")
     if plot:
         report.check_plotting()
     shares = [read_share(part) for part in (labels or ("0.1,1" if adaptation else "1")).split(",")]
@@ -313,7 +315,7 @@ def train(
     if not config.is_file():
         raise UserError(f"{config}: no such file; a training config is needed")
     changes = dict(map(read_setting, override))
-    references = {name: float(value) for name, value in (read_setting(one, "ents_f=0.83", dotted=False) for one in reference)}
+    references = dict(map(read_reference, reference))
     try:
         loaded = load_config(config, overrides=changes, interpolate=False)
         _, interrupted = train_config(
@@ -362,7 +364,7 @@ def add_head(
     if name in nlp.pipe_names:
         raise UserError(f"the pipeline has a component {name!r} already; give another --name, or use mtl retrain-head")
     if not nlp.has_factory(factory):
-        raise UserError(f"there is no factory {factory!r}; ours are mtl_textcat, mtl_ner and mtl_qa")
+        raise UserError(f"there is no factory {factory!r}; ours are mtl_textcat, mtl_ner, mtl_qa, mtl_regressor and mtl_tagger")
     head = {"factory": factory, **dict(read_setting(one, "exclusive=false", dotted=False) for one in settings)}
     report = train_head(pipeline, name, head, {"train": train, "dev": dev}, out, passes, learn_rate, cost, typer.echo, seed)
     typer.echo(f"\n{summary(report)}\n\n{out}")
@@ -619,6 +621,14 @@ def read_setting(given: str, example: str = "training.max_steps=200", dotted: bo
         return name, value
 
 
+def read_reference(given: str) -> Tuple[str, float]:
+    name, _, value = given.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise UserError(f"--reference {given!r}: give a score and its number, as in ents_f=0.83") from None
+
+
 def read_share(part: str) -> float:
     try:
         return float(part)
@@ -652,8 +662,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def main() -> None:
     """Entry point: a user's mistake, or a file that cannot be had, is one message and exit code 1; else there is a traceback."""
+    from thinc.api import ConfigValidationError
+
     try:
         app()
+    except ConfigValidationError as error:
+        typer.echo(f"error: the config: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -9,8 +9,7 @@ from mtl.adapt.loop import Adaptation
 from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.text import text_files
 from mtl.compare.differences import difference_rows
-from mtl.compare.runs import CompareSettings, Run, Runs, key_of
-from mtl.encoder.sources import resolve_encoder
+from mtl.compare.runs import CompareSettings, Run, Runs, key_of, weights_of
 from mtl.files import read_json, sha256_of
 from mtl.machine import machine
 
@@ -28,10 +27,7 @@ class Encoder:
 
     @property
     def weights(self) -> str:
-        """The hash of its weights. A name on the hub is its own."""
-        folder = Path(resolve_encoder(self.name))
-        files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-        return " ".join(map(sha256_of, files)) if files else self.name
+        return weights_of(self.name)
 
 
 def make_arms(

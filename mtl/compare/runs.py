@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from mtl.compare.differences import with_mean
 from mtl.data.docs import docbin_files, load_docbin, read_docs, write_docs
+from mtl.encoder.sources import resolve_encoder
 from mtl.errors import UserError, check_range
 from mtl.files import read_json, replacing, sha256_of, write_json
 from mtl.training.evaluation import evaluate_pipeline
@@ -168,14 +169,17 @@ class Runs:
         if run.head and alone is not None:
             config = alone(config, run.head)
         for head, teacher in (run.teachers or {}).items():
-            steps = config.interpolate()["training"]["max_steps"]
-            config["initialize"]["components"][head] = {"teacher": str(self.pipeline(teacher)), "teacher_steps": steps}
+            training = config.interpolate()["training"]
+            updates = training["max_steps"] * training.get("accumulate_gradient", 1)
+            section = config["initialize"]["components"].setdefault(head, {})
+            section |= {"teacher": str(self.pipeline(teacher)), "teacher_steps": updates}
         nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own heads; ours find their device
-        seen = train_to_the_end(nlp)
-        if run.keep:
-            with replacing(self.pipeline(run), "meta.json") as partial:
-                nlp.to_disk(partial)
-        scores = with_mean(evaluate_pipeline(nlp, self.data)["scores"], nlp.config["training"]["score_weights"])
+        seen, averages = train_to_the_end(nlp)
+        with nlp.use_params(averages or {}):
+            scores = with_mean(evaluate_pipeline(nlp, self.data)["scores"], nlp.config["training"]["score_weights"])
+            if run.keep:
+                with replacing(self.pipeline(run), "meta.json") as partial:
+                    nlp.to_disk(partial)
         return {"scores": scores, "statistics": means(seen)}
 
     def _subsets(self, run: Run) -> Dict[str, str]:
@@ -191,14 +195,24 @@ class Runs:
         return changes
 
 
+def weights_of(encoder: str) -> str:
+    """The hash of an encoder's weights. A name on the hub is its own."""
+    folder = Path(resolve_encoder(encoder))
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    return " ".join(map(sha256_of, files)) if files else encoder
+
+
 def check_length(training: Dict[str, Any]) -> None:
     """RAISES (UserError): only patience would end the training."""
     if not training["max_steps"] and training["max_epochs"] < 1:
         raise UserError("training.max_steps = 0: a comparison needs trainings of one length; --set training.max_steps=1000")
 
 
-def train_to_the_end(nlp: Language) -> List[Dict[str, float]]:
-    """spaCy's training loop without evaluations, files and logs. RETURNS: what the balance saw at each step."""
+def train_to_the_end(nlp: Language) -> Tuple[List[Dict[str, float]], Any]:
+    """spaCy's training loop without evaluations, files and logs.
+
+    RETURNS: what the balance saw at each step, and the optimizer's averages, if it keeps any.
+    """
     config = nlp.config.interpolate()
     fix_random_seed(config["training"]["seed"])
     settings = registry.resolve(config["training"], schema=ConfigSchemaTraining)
@@ -216,7 +230,7 @@ def train_to_the_end(nlp: Language) -> List[Dict[str, float]]:
         for _ in steps:
             bar.update()
             seen += [found for _, pipe in nlp.pipeline if (found := getattr(pipe, "statistics", None))]
-    return seen
+    return seen, settings["optimizer"].averages
 
 
 def slug(name: str) -> str:

@@ -1,5 +1,6 @@
 """Does one encoder for all heads cost or give? Every head trained alone, against all trained together."""
 
+import re
 from itertools import islice
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
@@ -9,7 +10,7 @@ from thinc.api import Config
 
 from mtl.compare.baselines import baselines_without_encoder
 from mtl.compare.differences import difference_rows, with_mean
-from mtl.compare.runs import CompareSettings, Run, Runs, check_length
+from mtl.compare.runs import CompareSettings, Run, Runs, check_length, weights_of
 from mtl.errors import UserError
 from mtl.machine import machine
 from mtl.mixture.reader import count_encoded_words, is_learned_from
@@ -40,6 +41,9 @@ def only_head(config: Config, head: str, heads: Sequence[str]) -> Config:
         for setting in ("weights", "anneal"):
             for name in gone & set(section.get("balance", {}).get(setting, {})):
                 del section["balance"][setting][name]
+    factors = changed["training"].get("optimizer", {}).get("factors", {})
+    for pattern in [one for one in factors if any(re.match(rf"\^?{re.escape(name)}\b", one) for name in gone)]:
+        del factors[pattern]  # which would match nothing
     *above, corpus = str(changed["training"]["train_corpus"]).split(".")
     section = dot_to_object(changed, ".".join(above))
     section[corpus] = {"@readers": "mtl.LearnedFrom.v1", "corpus": section[corpus]}
@@ -87,13 +91,15 @@ def compare_sharing(runs: Runs, settings: CompareSettings, echo: Echo, distill: 
     heads = heads_of(config, runs.config.name)
     steps, mixture = steps_and_shares(config, heads)
     echo(f"steps: {config['training']['max_steps']} together; alone " + ", ".join(f"{name} {n}" for name, n in steps.items()))
+    known = baselines_without_encoder([file for files in runs.train_files.values() for file in files], runs.data)
+    given = {runs.encoder_setting(): weights_of(runs.encoder())}
     plan: List[Run] = []
     for share in settings.labels:
         for seed in range(settings.seeds):
             alone_runs = {head: Run(head, seed, share, {"training.max_steps": steps[head]}, head, keep=distill) for head in heads}
             plan += [Run(TOGETHER, seed, share, {}), *alone_runs.values()]
             plan += [Run(DISTILLED, seed, share, {}, teachers=alone_runs)] if distill else []
-    done = runs.results(plan, {}, lambda config, head: only_head(config, head, heads), echo)
+    done = runs.results(plan, {run.arm: given for run in plan}, lambda config, head: only_head(config, head, heads), echo)
     weights = config["training"]["score_weights"]
     rows: List[Dict[str, Any]] = []
     for share in settings.labels:
@@ -105,7 +111,6 @@ def compare_sharing(runs: Runs, settings: CompareSettings, echo: Echo, distill: 
         for arm in (TOGETHER, DISTILLED) if distill else (TOGETHER,):
             together = [run["scores"] for run in own if run["arm"] == arm]
             rows += [{"arm": arm, "labels": share, **row} for row in difference_rows(alone, together, (ALONE, TOGETHER))]
-    known = baselines_without_encoder([file for files in runs.train_files.values() for file in files], runs.data)
     return {
         "config": runs.config.name, "documents": runs.documents, "seeds": settings.seeds, "heads": heads, "steps": steps,
         "differences": rows, "baselines": known, "mixture": mixture, "runs": done, "environment": machine(),

@@ -49,7 +49,8 @@ def load_mlm(name: str, causal: bool = False) -> Tuple[PreTrainedModel, List[str
 def head_parameters(model: PreTrainedModel) -> List[nn.Parameter]:
     """The parameters of the language-model head that it does not share with the encoder."""
     shared = {id(parameter) for parameter in model.base_model.parameters()}
-    return [parameter for parameter in model.parameters() if id(parameter) not in shared]
+    owner = getattr(model, "discriminator", model)  # beside which a generator may stand
+    return [parameter for parameter in owner.parameters() if id(parameter) not in shared]
 
 
 def start_at_frequencies(model: PreTrainedModel, counts: Tensor) -> None:

@@ -214,7 +214,10 @@ class Head(RobustPipe, TrainablePipe):
     def _taught(self, teacher: Teacher, loss: Optional[Tensor], rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
         """The loss, of which a part is against the teacher's predictions."""
         share, teacher.done = teacher.share, teacher.done + 1
-        taught = self.loss(teacher.rows(rows), batch, drop) if share > 0 else None
+        if share == 0:
+            teacher.forget()
+            return loss
+        taught = self.loss(teacher.rows(rows), batch, drop)
         if loss is None or taught is None:
             return loss if taught is None else taught
         return (1 - share) * loss + share * taught

@@ -40,6 +40,12 @@ class Teacher:
         self.steps, self.done = steps, 0
         self._known: Dict[Tuple[str, ...], Doc] = {}
 
+    def forget(self) -> None:
+        """Nothing of it is needed any more."""
+        self._known.clear()
+        if hasattr(self, "nlp"):
+            del self.nlp, self.component
+
     @property
     def share(self) -> float:
         """Of the loss, now."""
@@ -50,7 +56,7 @@ class Teacher:
         keys = [self._key(example) for _, example in rows]
         fresh = {key: example for key, (_, example) in zip(keys, rows) if key not in self._known}
         docs = [self._doc(example) for example in fresh.values()]
-        for key, doc in zip(fresh, self.nlp.pipe(docs)):
+        for key, doc in zip(fresh, self.nlp.pipe(docs, batch_size=1)):  # the same to the bit, whatever else is in a batch
             self._known[key] = self.component.as_reference(doc)
         return [(i, Example(example.predicted, self._known[key])) for key, (i, example) in zip(keys, rows)]
 

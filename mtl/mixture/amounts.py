@@ -107,7 +107,9 @@ def pause_at_peak(amounts: Amounts, scores: Dict[str, str], patience: int = 3, d
         check_known("pause_at_peak.scores", scores, sizes)
         found = amounts(sizes, epoch, known)
         paused = {task for task, name in scores.items() if is_paused(known.get(name, []), patience, drop)}
-        return {task: 0.0 if task in paused and paused < set(found) else amount for task, amount in found.items()}
+        if {task for task, amount in found.items() if amount} <= paused:
+            return found
+        return {task: 0.0 if task in paused else amount for task, amount in found.items()}
 
     return running
 

@@ -2,7 +2,7 @@
 
 import random
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Union
+from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -68,6 +68,8 @@ class MixedCorpus:
         if not self._streams:
             self._announce(nlp)
         counts = self._counts(self.epoch, scores_of(nlp))
+        if not any(counts.values()):
+            raise UserError(f"[corpora.train.amounts] give epoch {self.epoch} no example of any task; give it some")
         order = self.order(counts, random.Random(f"{self.seed}/order/{self.epoch}"))
         self.epoch += 1
         for task in order:
@@ -125,21 +127,26 @@ def make_example(nlp: Language, reference: Doc) -> Example:
     return Example(nlp.make_doc(reference.text), reference)
 
 
-def learned_from(corpus: Callable[[Language], Iterable[Example]]) -> Callable[[Language], Iterator[Example]]:
+def learned_from(
+    corpus: Callable[[Language], Iterable[Example]], heads: List[str] = []
+) -> Callable[[Language], Iterator[Example]]:
     """`mtl.LearnedFrom.v1`: of another reader's examples, those that some head of the pipeline learns from, in their order.
 
-    So one head can be trained by itself on a mixture for several.
+    So one head can be trained by itself on a mixture for several. heads: those that count, by name; all where none is named.
     """
 
     def read(nlp: Language) -> Iterator[Example]:
-        return (example for example in corpus(nlp) if is_learned_from(nlp, example.reference))
+        return (example for example in corpus(nlp) if is_learned_from(nlp, example.reference, heads))
 
     return read
 
 
-def is_learned_from(nlp: Language, reference: Doc) -> bool:
+def is_learned_from(nlp: Language, reference: Doc, heads: Sequence[str] = ()) -> bool:
     """Whether a head of the pipeline is annotated for; what is no head of ours may learn from anything."""
-    trainable = [pipe for _, pipe in nlp.pipeline if hasattr(pipe, "update") and not hasattr(pipe, "listening_components")]
+    trainable = [
+        pipe for name, pipe in nlp.pipeline
+        if hasattr(pipe, "update") and not hasattr(pipe, "listening_components") and (not heads or name in heads)
+    ]  # fmt: skip
     return any(pipe.is_annotated(reference) if hasattr(pipe, "is_annotated") else True for pipe in trainable)
 
 

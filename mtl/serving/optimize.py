@@ -20,7 +20,7 @@ from mtl.errors import UserError, check_range
 from mtl.files import replacing
 from mtl.machine import machine
 from mtl.serving.bench import encoder_settings, run
-from mtl.training.evaluation import SCORES, evaluate_pipeline
+from mtl.training.evaluation import evaluate_pipeline, name_of
 
 HEADLINES = (("cats_accuracy", "cats_macro_auc"), ("ents_f",), ("qa_f1",))  # of each head, the first that it has
 LEAST_ROUNDS = 3
@@ -140,7 +140,7 @@ def optimize_table(result: Dict[str, Any]) -> str:
     """What `optimize_pipeline` found, as a person reads it."""
     rows = result["precisions"]
     keys = list(rows["fp32"]["scores"])
-    names = [SCORES[key].replace(": ", " ") for key in keys]
+    names = [name_of(key).replace(": ", " ") for key in keys]
     lines = [f"{'':10}{'words/s':>9}{'over fp32':>11}" + "".join(f"  {name}" for name in names)]
     for name, row in rows.items():
         scores = "".join(f"  {100 * row['scores'][key]:>{len(head)}.2f}" for key, head in zip(keys, names))

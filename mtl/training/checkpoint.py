@@ -11,7 +11,6 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from spacy.language import Language
-from thinc.api import Config
 
 from mtl.encoder.component import Transformer
 from mtl.errors import UserError
@@ -29,7 +28,7 @@ class Checkpoints:
     config: the run's, interpolated; a run goes on under the same alone. keep: how many, the newest.
     """
 
-    def __init__(self, folder: Path, config: Config, keep: int = 2) -> None:
+    def __init__(self, folder: Path, config: Dict[str, Any], keep: int = 2) -> None:
         self.folder, self.keep = folder, keep
         self.settings = flat(json.loads(json.dumps(config)))
 
@@ -52,16 +51,16 @@ class Checkpoints:
 
     def save(self, nlp: Language, optimizer: Any, step: int, progress: Dict[str, Any]) -> None:
         """progress: what else is to come back, fit for JSON. RAISES (UserError): the disk is full; those that there were stay."""
-        tensors = optimizer.tensors() if isinstance(optimizer, TorchOptimizer) else {}
-        tensors["random/torch"] = torch.get_rng_state()
-        version, internal, gauss = random.getstate()
-        kind, keys, *position = np.random.get_state()  # type: ignore[misc]
-        chance = {"python": [version, list(internal), gauss], "numpy": [kind, np.asarray(keys).tolist(), *position]}
-        pipes = {name: learned(pipe) for name, pipe in nlp.pipeline}
-        state = {"step": step, "progress": progress, "settings": self.settings, "pipes": pipes, "random": chance}
         with replacing(self.folder / f"step-{step:08d}", "state.json") as partial:
             partial.mkdir()
-            nlp.to_disk(partial / "pipeline")
+            nlp.to_disk(partial / "pipeline")  # first: it takes a step that is still owed
+            tensors = optimizer.tensors() if isinstance(optimizer, TorchOptimizer) else {}
+            tensors["random/torch"] = torch.get_rng_state()
+            version, internal, gauss = random.getstate()
+            kind, keys, *position = np.random.get_state()  # type: ignore[misc]
+            chance = {"python": [version, list(internal), gauss], "numpy": [kind, np.asarray(keys).tolist(), *position]}
+            pipes = {name: learned(pipe) for name, pipe in nlp.pipeline}
+            state = {"step": step, "progress": progress, "settings": self.settings, "pipes": pipes, "random": chance}
             safetensors.torch.save_file(tensors, partial / "optimizer.safetensors")
             write_json(partial / "state.json", state)
         for old in self.all()[: -self.keep]:

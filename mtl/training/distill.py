@@ -21,7 +21,7 @@ from mtl.files import check_target, replacing, write_json
 from mtl.machine import machine
 from mtl.mixture.reader import count_encoded_words
 from mtl.serving.optimize import headlines, time_in_turn
-from mtl.training.evaluation import SCORES, evaluate_pipeline, shown
+from mtl.training.evaluation import evaluate_pipeline, name_of, shown
 from mtl.training.optimizer import adamw
 from mtl.training.saving import without_local_paths
 from mtl.training.schedules import warmup_linear
@@ -84,6 +84,8 @@ def keep_layers(encoder: Encoder, count: int) -> None:
     Sanh et al. 2019, DistilBERT, begin in the same way. RAISES (UserError): its layers stand in no list.
     """
     whole = encoder.layers
+    if hasattr(encoder.model.config, "global_attn_every_n_layers"):
+        raise UserError(f"the layers of a {encoder.model.config.model_type} differ by their number, and cannot be taken out")
     for module in encoder.model.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.ModuleList) and len(child) == whole and name in ("layer", "layers", "h", "block", "blocks"):
@@ -160,7 +162,7 @@ def distill_table(report: Dict[str, Any]) -> str:
     """The line of speed against score, as a person reads it."""
     rows = report["students"]
     keys = list(next(iter(rows.values()))["scores"])
-    names = [SCORES[key].replace(": ", " ") for key in keys]
+    names = [name_of(key).replace(": ", " ") for key in keys]
     lines = [f"{'layers':8}{'words/s':>9}{'over teacher':>14}" + "".join(f"  {name}" for name in names)]
     for count, row in rows.items():
         scores = "".join(f"  {shown(key, row['scores'][key]):>{len(name)}}" for key, name in zip(keys, names))

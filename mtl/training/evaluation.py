@@ -37,7 +37,20 @@ SCORES = {
     "score_mae": "numbers: mean absolute error",
     "score_rmse": "numbers: root mean squared error",
 }
-AS_IT_IS = ("score_mae", "score_rmse")  # in the data's own unit; the others are shares, shown in points
+ERRORS = ("_mae", "_rmse")  # in the data's own unit; the others are shares, shown in points
+NUMBERS = ("_spearman", "_pearson", *ERRORS)
+
+
+def is_error(key: str) -> bool:
+    return key.endswith(ERRORS)
+
+
+def name_of(key: str) -> str:
+    """What a score is called."""
+    if key not in SCORES and key.endswith(NUMBERS):  # of a regressor with a key of its own
+        own, _, kind = key.rpartition("_")
+        return f"{own}: {SCORES[f'score_{kind}'].partition(': ')[2]}"
+    return SCORES[key]
 
 
 def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path] = ()) -> Dict[str, Any]:
@@ -50,7 +63,8 @@ def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path]
     started = time.perf_counter()
     found = nlp.evaluate(examples)
     seconds = time.perf_counter() - started
-    scores = {key: found[key] for key in SCORES if found.get(key) is not None}
+    keys = [*SCORES, *(key for key in found if key not in SCORES and key.endswith(NUMBERS))]
+    scores = {key: found[key] for key in keys if found.get(key) is not None}
     if not scores:
         raise UserError(f"{', '.join(map(str, data))}: no document is annotated for any of {', '.join(nlp.pipe_names)}")
     result = {
@@ -152,16 +166,16 @@ def _first_sentence(test: List[Doc]) -> Dict[str, Dict[str, float]]:
 
 def shown(key: str, value: float) -> str:
     """A score as it is printed."""
-    return f"{value:.3g}" if key in AS_IT_IS else f"{100 * value:.1f}"
+    return f"{value:.3g}" if is_error(key) else f"{100 * value:.1f}"
 
 
 def table(result: Dict[str, Any]) -> str:
     """The scores as a person reads them, in points."""
     known = result.get("baselines", {})
-    width = max(len(SCORES[key]) for key in result["scores"])
+    width = max(len(name_of(key)) for key in result["scores"])
     lines = [f"{'':{width}}  {'score':>6}  " + ("  trivial baseline" if known else "")]
     for key, value in result["scores"].items():
-        line = f"{SCORES[key]:{width}}  {shown(key, value):>6}  "
+        line = f"{name_of(key):{width}}  {shown(key, value):>6}  "
         if key in known:
             line += f"  {shown(key, known[key][0]):>5}  ({known[key][1]})"
         lines.append(line.rstrip())

@@ -19,7 +19,7 @@ from mtl.data.docs import read_docs
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, write_json
 from mtl.mixture.reader import count_encoded_words
-from mtl.training.evaluation import AS_IT_IS, SCORES, evaluate_pipeline, shown
+from mtl.training.evaluation import evaluate_pipeline, is_error, name_of, shown
 from mtl.training.saving import without_local_paths
 
 STEP_WORDS = 1000  # as the batcher counts them
@@ -82,12 +82,12 @@ def train_head(
 def summary(report: Dict[str, Any]) -> str:
     """The scores of the head as a person reads them, and what the frozen encoder costs."""
     frozen, free = report["scores"]["frozen"], report["scores"].get("free", {})
-    width = max(len(SCORES[key]) for key in frozen)
+    width = max(len(name_of(key)) for key in frozen)
     lines = [" " * width + "  frozen" + ("    free   the frozen encoder costs" if free else "")]
     for key, value in frozen.items():
-        apart = f"{100 * (free[key] - value):+.1f} points" if key in free and key not in AS_IT_IS else ""
+        apart = f"{100 * (free[key] - value):+.1f} points" if key in free and not is_error(key) else ""
         more = f"  {shown(key, free[key]):>6}   {apart}" if key in free else ""
-        lines.append(f"{SCORES[key]:{width}}  {shown(key, value):>6}{more}".rstrip())
+        lines.append(f"{name_of(key):{width}}  {shown(key, value):>6}{more}".rstrip())
     return "\n".join(lines)
 
 
@@ -107,16 +107,17 @@ def _config(
     seed: int,
 ) -> Config:  # fmt: skip
     """The training config: everything taken from the pipeline but the one head, which is made anew."""
-    order = list(base.pipe_names) if name in base.pipe_names else [*base.pipe_names, name]
+    order = list(base.component_names) if name in base.component_names else [*base.component_names, name]
+    own = Language.get_factory_meta(head["factory"]).default_score_weights or {}
     files = {f"{name}{i}": str(path) for i, path in enumerate(data["train"])}
     steps = math.ceil(passes * _words(data["train"]) / STEP_WORDS)
     config = base.config.interpolate().copy()
-    config["nlp"] |= {"pipeline": order, "disabled": []}
+    config["nlp"] |= {"pipeline": order, "disabled": [other for other in base.disabled if other != name]}
     config["components"] = {other: {"source": str(pipeline)} for other in order if other != name} | {name: head}
     amounts = {"@misc": "mtl.Passes.v1", "passes": dict.fromkeys(files, 1.0)}
     mixed = {"@readers": "mtl.MixedCorpus.v1", "seed": seed, "paths": files, "amounts": amounts}
     config["corpora"] = {
-        "train": {"@readers": "mtl.LearnedFrom.v1", "corpus": mixed},
+        "train": {"@readers": "mtl.LearnedFrom.v1", "corpus": mixed, "heads": [name]},
         "dev": {"@readers": "mtl.Documents.v1", "paths": [str(path) for path in data["dev"]]},
     }
     batcher = {"@batchers": "spacy.batch_by_words.v1", "size": STEP_WORDS, "tolerance": 0.2, "discard_oversize": False,
@@ -127,7 +128,7 @@ def _config(
         "eval_frequency": max(1, steps // 5), "patience": 0, "accumulate_gradient": 1, "dropout": 0.1, "batcher": batcher,
         "optimizer": {"@optimizers": "mtl.AdamW.v1", "learn_rate": rate}, "logger": {"@loggers": "mtl.ConsoleLogger.v1"},
         "before_to_disk": {"@callbacks": "mtl.AtomicSave.v1"}, "before_update": None, "annotating_components": [],
-        "score_weights": {},
+        "score_weights": {**dict.fromkeys(base.config["training"]["score_weights"]), **own},
     }  # fmt: skip
     same = {"@callbacks": "spacy.copy_from_base_model.v1", "tokenizer": str(pipeline), "vocab": str(pipeline)}
     config["initialize"] |= {"components": {}, "tokenizer": {}, "before_init": same, "after_init": None, "vectors": None}

@@ -131,7 +131,7 @@ class TorchOptimizer(Optimizer):
         for key, value in tensors.items():
             name, _, kind = key.rpartition("/")
             parameter = self.named[name]
-            value = value.to(parameter.device) if value.ndim else value
+            value = value.to(parameter.device)
             if kind == "average":
                 self.averages[id(parameter)] = value
             elif kind == "start":

@@ -18,6 +18,7 @@ from thinc.api import Config, fix_random_seed
 
 from mtl.errors import UserError, check_range
 from mtl.files import replacing
+from mtl.pipe import RobustPipe
 from mtl.training.checkpoint import Checkpoints, load_state, restore
 from mtl.training.saving import without_local_paths
 
@@ -121,9 +122,13 @@ def train_config(
         check_range(f"reference {name}", reference, 0.001, 1.0)
     nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own components; ours find their device
     whole = nlp.config.interpolate()
-    checkpoints = Checkpoints(output / "checkpoints", whole)
+    chosen_by = {"references": references or {}, "best_per_score": best_per_score}
+    checkpoints = Checkpoints(output / "checkpoints", {**whole, "choice": chosen_by})
     if not resume:
         checkpoints.remove()
+    others = [name for name, pipe in nlp.pipeline if getattr(pipe, "is_trainable", False) and not isinstance(pipe, RobustPipe)]
+    if others:
+        stdout.write(f"note: a resumed run is exact for our own heads; for {', '.join(others)} the optimizer begins anew\n")
     checkpoint = checkpoints.newest()
     fix_random_seed(whole["training"]["seed"] or 0)
     settings = registry.resolve(whole["training"], schema=ConfigSchemaTraining)
@@ -133,8 +138,9 @@ def train_config(
         recorder.resume(checkpoint)
         stdout.write(f"going on from {checkpoint}\n")
     elif any((output / name).exists() for name in ("model-best", "model-last")):
-        for folder in (*output.glob("model-best*"), output / "model-last"):
-            shutil.rmtree(folder, ignore_errors=True)
+        keys = [*settings["score_weights"], *(references or {})]
+        for name in ("model-last", "model-best", *(f"model-best-{key}" for key in keys)):
+            shutil.rmtree(output / name, ignore_errors=True)
     chooser = Chooser(nlp, dev_corpus, settings["score_weights"], references or {})
     steps = train_while_improving(
         nlp, settings["optimizer"], create_train_batches(nlp, train_corpus, settings["batcher"], settings["max_epochs"]),

@@ -98,7 +98,7 @@ class MaskedLM(Head):
         set_module(self.model, module.to(self._device()).eval())
 
     def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
-        if self.transformer.is_annealed(self.name):
+        if self.transformer.is_annealed(self.name) or not batch.train:  # it is there for the encoder
             return None
         encoder = self.transformer.encoder
         mask_id = encoder.tokenizer.mask_token_id
@@ -122,7 +122,7 @@ class MaskedLM(Head):
 
 
 def _is_labelled(doc: Doc) -> bool:
-    return bool(doc.cats or doc.spans) or any(doc.has_annotation(kind) for kind in ("ENT_IOB", "TAG", "DEP"))
+    return bool(doc.cats or doc.spans) or any(doc.has_annotation(kind) for kind in ("ENT_IOB", "TAG", "POS", "DEP"))
 
 
 Language.factory("mtl_masked_lm", default_config=Config().from_str(DEFAULT_CONFIG)["masked_lm"], func=make_masked_lm)

@@ -72,14 +72,15 @@ def score_numbers(examples: Iterable[Example], *, key: str, **kwargs: Any) -> Di
 class DocumentRegressor(Head):
     """A number a document.
 
-    key (str): where it is: gold in `doc.spans[key].attrs["value"]`, predicted in `doc._.<key>`.
+    key (str): where it is: gold in `doc.spans[key].attrs["value"]`, predicted in `doc._.<key>`. Its scores are `KEY_spearman` and
+    so on, which `training.score_weights` must name where the key is another than "score".
     """
 
     learned = ("labels", "width", "mean", "deviation")
 
     def __init__(self, vocab, model: Model, name: str = "regressor", *, key: str, scorer=None) -> None:
-        if not key.isidentifier():
-            raise UserError(f"components.{name}.key = {key!r}: a name of letters, digits and _ is needed, as in doc._.score")
+        if not key.isidentifier() or key in ("qa", "answers", "questions"):
+            raise UserError(f"components.{name}.key = {key!r}: a free name of letters, digits and _ is needed, as in doc._.score")
         super().__init__(vocab, model, name, scorer=scorer, key=key, mean=0.0, deviation=1.0)
         self._numbers: List[float] = []  # of the whole corpus, announced before `initialize`
         if not Doc.has_extension(key):

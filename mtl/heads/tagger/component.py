@@ -115,6 +115,6 @@ Language.factory(
     "mtl_tagger",
     assigns=["token.tag"],
     default_config=Config().from_str(DEFAULT_CONFIG)["tagger"],
-    default_score_weights={"tag_acc": 1.0, "pos_acc": None},
+    default_score_weights={"tag_acc": 1.0, "pos_acc": 1.0},
     func=make_tagger,
 )

@@ -2,8 +2,9 @@
 
 from typing import List
 
-import torch
 from torch import Tensor, nn
+
+from mtl.heads.textcat.module import copy_labels
 
 
 class Tagger(nn.Module):
@@ -25,8 +26,4 @@ class Tagger(nn.Module):
 
     def copy_from(self, old: "Tagger") -> None:
         """Take over the weights of the labels that `old` has."""
-        with torch.no_grad():
-            for i, label in enumerate(self.labels):
-                if label in old.labels:
-                    self.output.weight[i] = old.output.weight[old.labels.index(label)]
-                    self.output.bias[i] = old.output.bias[old.labels.index(label)]
+        copy_labels(self, old)

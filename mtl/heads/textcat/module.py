@@ -1,6 +1,6 @@
 """The text categorizer. Pure torch."""
 
-from typing import List
+from typing import Any, List
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,16 @@ class Textcat(nn.Module):
 
     def copy_from(self, old: "Textcat") -> None:
         """Take over the weights of the labels that `old` has."""
-        with torch.no_grad():
-            for i, label in enumerate(self.labels):
-                if label in old.labels:
-                    self.output.weight[i] = old.output.weight[old.labels.index(label)]
-                    self.output.bias[i] = old.output.bias[old.labels.index(label)]
+        copy_labels(self, old)
+
+
+@torch.no_grad()
+def copy_labels(new: Any, old: Any) -> None:
+    """Give `new.output` the rows that `old.output` has for the same of `labels`."""
+    for i, label in enumerate(new.labels):
+        if label in old.labels:
+            new.output.weight[i] = old.output.weight[old.labels.index(label)]
+            new.output.bias[i] = old.output.bias[old.labels.index(label)]
 
 
 def mean_by_item(tokens: TokenVectors) -> Tensor:
