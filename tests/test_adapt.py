@@ -154,6 +154,15 @@ def test_blocks_hold_every_wordpiece_once_and_words_whole(tiny, tmp_path, monkey
             assert (words[i] != words[i - 1]) == begins[i]
 
 
+def test_a_large_vocabulary_fits_too(tiny, tmp_path):
+    """Ids above 65,535, which the small type that shards have otherwise could not hold."""
+    tokenizer = load_tokenizer(tiny())
+    tokenizer.add_tokens([f"word{i}x" for i in range(66_000)])
+    corpus, _ = corpus_of(["pump word65990x pump"] * 30, tokenizer, tmp_path, held_out=0.0)
+    known = tokenizer.convert_tokens_to_ids("word65990x")
+    assert known > 65_535 and (corpus.train[0]["pieces"] == known).sum() > 0
+
+
 def test_blocks_of_separators_alone_are_left_out(tiny, tmp_path, monkeypatch):
     """Documents that the tokenizer finds nothing in: no block without a word, which could not be masked."""
     tokenizer = load_tokenizer(tiny())

@@ -121,7 +121,7 @@ def fixed_batches(blocks: Dataset, count: int, size: int, masks: MaskSettings, p
 def _arrays(blocks: Dataset, rows: List[int]) -> Tuple[torch.Tensor, torch.Tensor]:
     """pieces, words: (rows, length)."""
     chosen = blocks[rows]
-    pieces, words = (torch.from_numpy(np.stack(list(chosen[column]))).long() for column in ("pieces", "words"))
+    pieces, words = (torch.from_numpy(np.stack(list(chosen[column])).astype(np.int64)) for column in ("pieces", "words"))
     return pieces, words
 
 

@@ -20,9 +20,8 @@ from mtl.adapt.text import stream_documents, text_files
 from mtl.errors import UserError
 from mtl.files import read_json, replacing, sha256_of, write_json
 
-FORMAT = 3  # of the shards; another one is made anew
+FORMAT = 4  # of the shards; another one is made anew
 TOGETHER = 1 << 20  # characters that are cut into wordpieces at once, on all cores: 100 MB of encodings
-FEATURES = Features({"pieces": DatasetSequence(Value("int32")), "words": DatasetSequence(Value("int32"))})
 
 
 @dataclass(frozen=True)
@@ -171,10 +170,16 @@ class _Counted:
             yield text
 
 
+def _types(tokenizer: PreTrainedTokenizerFast) -> Dict[str, str]:
+    """What the columns are stored as: what is mapped into memory is to be small."""
+    return {"pieces": "uint16" if len(tokenizer) <= 1 << 16 else "int32", "words": "uint16"}
+
+
 def _save(folder: Path, given: Dict[str, Any], named: str) -> None:
     making = folder.with_name("making")
     try:
-        made = {"features": FEATURES, "cache_dir": str(making), "gen_kwargs": given, "fingerprint": folder.name}
+        types = {name: DatasetSequence(Value(kind)) for name, kind in _types(given["tokenizer"]).items()}
+        made = {"features": Features(types), "cache_dir": str(making), "gen_kwargs": given, "fingerprint": folder.name}
         dataset = Dataset.from_generator(_blocks, **made)
     except ValueError as error:
         if "corresponds to no data" in str(error):
@@ -213,12 +218,17 @@ def _blocks(
         for start in range(0, whole, room):
             own = slice(start, start + room)
             if words[own].any():  # else it is separators alone
-                yield _block(pieces[own], words[own], prefix, suffix)
+                yield _stored(_block(pieces[own], words[own], prefix, suffix), tokenizer)
         pieces, words = pieces[whole:], _from_one(words[whole:])
     if words.any():
         last = _block(pieces, words, prefix, suffix)
         pad, padding = tokenizer.pad_token_id or 0, (0, room - len(pieces))
-        yield {"pieces": np.pad(last["pieces"], padding, constant_values=pad), "words": np.pad(last["words"], padding)}
+        padded = {"pieces": np.pad(last["pieces"], padding, constant_values=pad), "words": np.pad(last["words"], padding)}
+        yield _stored(padded, tokenizer)
+
+
+def _stored(block: Dict[str, np.ndarray], tokenizer: PreTrainedTokenizerFast) -> Dict[str, np.ndarray]:
+    return {name: block[name].astype(kind) for name, kind in _types(tokenizer).items()}
 
 
 def _encoded(files: List[Path], chosen: np.ndarray, tokenizer: PreTrainedTokenizerFast, bar: tqdm) -> Iterator[List[Encoding]]:
