@@ -210,6 +210,7 @@ def _blocks(
     prefix, suffix = special_ends(tokenizer)
     room = length - len(prefix) - len(suffix)
     separator = suffix[:1] or ([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])
+    types = _types(tokenizer)
     pieces, words = np.zeros(0, np.int32), np.zeros(0, np.int32)
     for encodings in _encoded(files, chosen, tokenizer, bar):
         pieces = np.concatenate([pieces, *(np.array(encoding.ids + separator, np.int32) for encoding in encodings)])
@@ -218,17 +219,17 @@ def _blocks(
         for start in range(0, whole, room):
             own = slice(start, start + room)
             if words[own].any():  # else it is separators alone
-                yield _stored(_block(pieces[own], words[own], prefix, suffix), tokenizer)
+                yield _stored(_block(pieces[own], words[own], prefix, suffix), types)
         pieces, words = pieces[whole:], _from_one(words[whole:])
     if words.any():
         last = _block(pieces, words, prefix, suffix)
         pad, padding = tokenizer.pad_token_id or 0, (0, room - len(pieces))
         padded = {"pieces": np.pad(last["pieces"], padding, constant_values=pad), "words": np.pad(last["words"], padding)}
-        yield _stored(padded, tokenizer)
+        yield _stored(padded, types)
 
 
-def _stored(block: Dict[str, np.ndarray], tokenizer: PreTrainedTokenizerFast) -> Dict[str, np.ndarray]:
-    return {name: block[name].astype(kind) for name, kind in _types(tokenizer).items()}
+def _stored(block: Dict[str, np.ndarray], types: Dict[str, str]) -> Dict[str, np.ndarray]:
+    return {name: block[name].astype(kind) for name, kind in types.items()}
 
 
 def _encoded(files: List[Path], chosen: np.ndarray, tokenizer: PreTrainedTokenizerFast, bar: tqdm) -> Iterator[List[Encoding]]:
