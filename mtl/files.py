@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Union
+from typing import Any, Dict, Iterator, Optional, Union
 
 from mtl.errors import UserError
 
@@ -86,6 +86,9 @@ def read_json(path: Path) -> Dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error}); make or copy it again") from error
 
 
-def _is_full_disk(error: BaseException) -> bool:
-    """By number, or by text: safetensors raises an error of its own."""
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+def _is_full_disk(error: Optional[BaseException]) -> bool:
+    """By number, or by text: safetensors raises an error of its own, datasets one that the true one is the cause of."""
+    if error is None:
+        return False
+    own = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    return own or _is_full_disk(error.__cause__)

@@ -566,6 +566,28 @@ def test_a_broken_checkpoint_is_named(tiny, text_file, interrupted):
         adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(passes=4, **SMALL))
 
 
+def test_a_disk_that_fills_while_the_text_is_tokenised(tiny, tmp_path, monkeypatch):
+    """datasets wraps what the writer meets in an error of its own."""
+    from datasets.arrow_writer import ArrowWriter
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ArrowWriter, "write", full)
+    with pytest.raises(UserError, match=r"not enough disk space to write .*cache"):
+        corpus_of(TEXTS * 10, load_tokenizer(tiny()), tmp_path)
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    optimizer, checkpoints = torch.optim.AdamW(model.parameters()), Checkpoints(tmp_path / "c", 2, {})
+    for step in (5, 10, 15):
+        checkpoints.save(model, optimizer, Progress(step=step))
+    assert [path.name for path in checkpoints.all()] == ["step-00000010", "step-00000015"]
+    assert checkpoints.newest() == tmp_path / "c" / "step-00000015"
+
+
 def test_a_failed_save_keeps_the_old_folder(tiny, text_file, tmp_path, monkeypatch):
     out = tmp_path / "out"
     adapt(tiny(), [text_file], out, settings=AdaptSettings(max_steps=2, **SMALL))
