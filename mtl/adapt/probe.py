@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.data.docs import docbin_files, read_docs
+from mtl.data.docs import docbin_files, gold_questions, read_docs
 from mtl.encoder.component import tokens_of
 from mtl.encoder.torch_encoder import Encoder, EncoderSettings, TokenVectors
 from mtl.errors import UserError
@@ -59,10 +59,6 @@ class Probe:
             model.train(training)
 
 
-def _annotated_answers(doc: Doc) -> bool:
-    return "qa" in doc.spans and bool(doc.spans["qa"].attrs.get("questions"))
-
-
 def _of_documents(encoder: Encoder, docs: List[Doc]) -> Tuple[np.ndarray, List[Dict[str, float]]]:
     tokens = encoder.encode(tokens_of(docs))
     means = [own.mean(0) for own in tokens.vectors.split(tokens.lengths.tolist())]
@@ -74,7 +70,7 @@ def _of_entities(encoder: Encoder, docs: List[Doc]) -> Features:
 
 
 def _of_answers(encoder: Encoder, docs: List[Doc]) -> Features:
-    pairs = [(doc, key, text) for doc in docs for key, text in doc.spans["qa"].attrs["questions"].items()]
+    pairs = [(doc, key, text) for doc in docs for key, text in gold_questions(doc).items()]
     inside = [np.zeros(len(doc), dtype=bool) for doc, _, _ in pairs]
     for own, (doc, key, _) in zip(inside, pairs):
         for span in doc.spans["qa"]:
@@ -134,7 +130,7 @@ def _f1(gold: np.ndarray, predicted: np.ndarray) -> float:
 _ANNOTATED = {
     "categories": lambda doc: bool(doc.cats),
     "entities": lambda doc: doc.has_annotation("ENT_IOB"),
-    "answers": _annotated_answers,
+    "answers": lambda doc: bool(gold_questions(doc)),
 }
 _FEATURES: Dict[str, Any] = {"categories": _of_documents, "entities": _of_entities, "answers": _of_answers}
 _SCORE: Dict[str, Any] = {"categories": _score_categories, "entities": _score_entities, "answers": _score_answers}

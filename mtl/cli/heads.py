@@ -9,23 +9,11 @@ from mtl.cli.common import app, load, read_setting
 from mtl.errors import UserError
 
 HeadTrain = typer.Option(..., "--train", help="Converted files or folders to learn from (repeatable).")
-
-
 HeadDev = typer.Option(..., "--dev", help="Converted files or folders to score on (repeatable).")
-
-
 HeadOut = typer.Option(..., "--out", "-o", help="The folder to write the pipeline to.")
-
-
 HeadPasses = typer.Option(5.0, help="Passes over the training data.")
-
-
 HeadRate = typer.Option(3e-4, help="Peak learning rate; the head's is ten times that.")
-
-
 HeadCost = typer.Option(True, help="Train the head once more with the encoder free, to see what the frozen one costs.")
-
-
 HeadPipeline = typer.Argument(..., help="A pipeline's folder or package.")
 
 

@@ -73,6 +73,16 @@ def record_to_doc(record: Record, nlp: Language, report: Report) -> Doc:
     return doc
 
 
+def gold_questions(doc: Doc) -> Dict[str, str]:
+    """The questions that the Doc is annotated for, by id."""
+    return dict(doc.spans["qa"].attrs.get("questions", {})) if "qa" in doc.spans else {}
+
+
+def bare_doc(doc: Doc, vocab: Vocab) -> Doc:
+    """The same tokens, and nothing else."""
+    return Doc(vocab, words=[token.text for token in doc], spaces=[bool(token.whitespace_) for token in doc])
+
+
 def gold_number(doc: Doc, key: str = "score") -> Optional[float]:
     """The number that the Doc is annotated with, None where it has none."""
     return doc.spans[key].attrs.get("value") if key in doc.spans else None

@@ -6,6 +6,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import load_model
 
+from mtl.data.docs import bare_doc, gold_questions
 from mtl.errors import UserError, check_range
 
 if TYPE_CHECKING:
@@ -61,19 +62,13 @@ class Teacher:
         return [(i, Example(example.predicted, self._known[key])) for key, (i, example) in zip(keys, rows)]
 
     def _key(self, example: Example) -> Tuple[str, ...]:
-        return (*(token.text_with_ws for token in example.predicted), *self._questions(example).values())
+        return (*(token.text_with_ws for token in example.predicted), *gold_questions(example.reference).values())
 
     def _doc(self, example: Example) -> Doc:
-        words = [token.text for token in example.predicted]
-        doc = Doc(self.nlp.vocab, words=words, spaces=[bool(token.whitespace_) for token in example.predicted])
-        if questions := self._questions(example):
+        doc = bare_doc(example.predicted, self.nlp.vocab)
+        if questions := gold_questions(example.reference):
             doc._.questions = questions
         return doc
-
-    @staticmethod
-    def _questions(example: Example) -> Dict[str, str]:
-        group = example.reference.spans.get("qa") if "qa" in example.reference.spans else None
-        return dict(group.attrs.get("questions", {})) if group is not None else {}
 
 
 def make_teacher(pipeline: Optional[str], head: "Head", steps: int) -> Optional[Teacher]:

@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from mtl.data.docs import docbin_files, gold_number, load_docbin
+from mtl.data.docs import bare_doc, docbin_files, gold_number, gold_questions, load_docbin
 from mtl.errors import UserError
 from mtl.mixture.amounts import Amounts, Scores, temperature
 from mtl.mixture.order import Order, shuffled
@@ -122,8 +122,7 @@ def scores_of(nlp: Language) -> Scores:
 def make_example(nlp: Language, reference: Doc) -> Example:
     """The reference beside a Doc that the pipeline's own tokenizer makes of the same text, as in production."""
     if reference.has_unknown_spaces:
-        words = [token.text for token in reference]
-        return Example(Doc(nlp.vocab, words=words, spaces=[bool(token.whitespace_) for token in reference]), reference)
+        return Example(bare_doc(reference, nlp.vocab), reference)
     return Example(nlp.make_doc(reference.text), reference)
 
 
@@ -156,12 +155,15 @@ def encoded_words() -> Callable[[Example], int]:
 
 
 def count_encoded_words(example: Example) -> int:
-    """Once for categories and entities together, and once for each question."""
-    reference = example.reference
+    """See `words_to_encode`."""
+    return words_to_encode(example.reference)
+
+
+def words_to_encode(reference: Doc) -> int:
+    """Once for categories, entities and tags together, and once for each question."""
     tagged = any(reference.has_annotation(kind) for kind in ("ENT_IOB", "TAG", "POS"))
     plain = bool(reference.cats) or tagged or gold_number(reference) is not None
-    questions = len(reference.spans["qa"].attrs.get("questions", ())) if "qa" in reference.spans else 0
-    return len(reference) * max(1, int(plain) + questions)
+    return len(reference) * max(1, int(plain) + len(gold_questions(reference)))
 
 
 def documents(paths: List[str]) -> Callable[[Language], Iterable[Example]]:

@@ -2,24 +2,26 @@
 
 import math
 import random
+from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence
 
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.training.batchers import minibatch_by_words
 from spacy.util import load_model
 from thinc.api import fix_random_seed
 from torch import nn
 from tqdm import tqdm
 
-from mtl.data.docs import read_docs
+from mtl.data.docs import bare_doc, gold_questions, read_docs
 from mtl.encoder.component import Transformer
 from mtl.encoder.torch_encoder import Encoder
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, write_json
 from mtl.machine import machine
-from mtl.mixture.reader import count_encoded_words
+from mtl.mixture.reader import count_encoded_words, make_example, words_to_encode
 from mtl.serving.optimize import headlines, time_in_turn
 from mtl.training.evaluation import evaluate_pipeline, name_of, shown
 from mtl.training.optimizer import adamw
@@ -105,10 +107,9 @@ def taught(teacher: Language, texts: Iterable[str], asked: Sequence[Path], echo:
             yield teacher.make_doc(text)[:LONGEST].as_doc()
         for path in asked:
             for reference in read_docs(path, teacher.vocab):
-                words = [token.text for token in reference]
-                doc = Doc(teacher.vocab, words=words, spaces=[bool(token.whitespace_) for token in reference])
-                if "qa" in reference.spans and Doc.has_extension("questions"):
-                    doc._.questions = dict(reference.spans["qa"].attrs.get("questions", {}))
+                doc = bare_doc(reference, teacher.vocab)
+                if Doc.has_extension("questions"):  # where the teacher answers any
+                    doc._.questions = gold_questions(reference)
                 yield doc
 
     heads = [pipe for _, pipe in teacher.pipeline if hasattr(pipe, "as_reference")]
@@ -123,22 +124,16 @@ def learn(student: Language, references: List[Doc], passes: float, learn_rate: f
     """Train the student on the references, in batches of `STEP_WORDS` words; its rate rises and falls to 0."""
     fix_random_seed(seed)
     chance = random.Random(seed)
-    sizes = [count_encoded_words(Example(Doc(student.vocab), doc)) for doc in references]
-    steps = max(1, math.ceil(passes * sum(sizes) / STEP_WORDS))
+    steps = max(1, math.ceil(passes * sum(map(words_to_encode, references)) / STEP_WORDS))
     optimizer = adamw(warmup_linear(learn_rate, steps), head_factor=3.0)
-    order: List[int] = []
-    for _ in tqdm(range(steps), unit="step", desc=name, mininterval=1.0):
-        batch: List[Example] = []
-        words = 0
-        while words < STEP_WORDS:
-            if not order:
-                order = list(range(len(references)))
-                chance.shuffle(order)
-            number = order.pop()
-            reference = references[number]
-            words += sizes[number]
-            plain = [token.text for token in reference], [bool(token.whitespace_) for token in reference]
-            batch.append(Example(Doc(student.vocab, words=plain[0], spaces=plain[1]), reference))
+
+    def examples() -> Iterator[Example]:
+        while True:
+            for reference in chance.sample(references, len(references)):
+                yield make_example(student, reference)
+
+    batches = minibatch_by_words(examples(), STEP_WORDS, get_length=count_encoded_words)
+    for batch in tqdm(islice(batches, steps), total=steps, unit="step", desc=name, mininterval=1.0):
         student.update(batch, sgd=optimizer, drop=0.0)
         optimizer.step_schedules()
 

@@ -11,9 +11,9 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import filter_spans
 
-from mtl.data.docs import gold_number, read_docs
+from mtl.data.docs import bare_doc, gold_number, gold_questions, read_docs
 from mtl.errors import UserError
-from mtl.heads.qa.component import GOLD, gold_texts
+from mtl.heads.qa.component import gold_texts
 from mtl.heads.qa.metrics import score_answers
 from mtl.mixture.reader import read_examples
 
@@ -145,7 +145,7 @@ def dictionary_baseline(train: List[Doc], test: List[Doc]) -> Optional[float]:
             for end in range(start + 1, min(start + longest, len(doc)) + 1)
             if (key := tuple(words[start:end])) in names
         ]
-        guess = Doc(doc.vocab, words=[t.text for t in doc], spaces=[bool(t.whitespace_) for t in doc])
+        guess = bare_doc(doc, doc.vocab)
         guess.set_ents([Span(guess, s.start, s.end, label=s.label) for s in filter_spans(spans)])
         examples.append(Example(guess, doc))
     return get_ner_prf(examples)["ents_f"] if examples else None
@@ -155,10 +155,9 @@ def _first_sentence(test: List[Doc]) -> Dict[str, Dict[str, float]]:
     """The first sentence as every answer, and no answer at all."""
     first, golds = {}, {}
     for i, doc in enumerate(test):
-        if GOLD in doc.spans:
-            for id in doc.spans[GOLD].attrs.get("questions", ()):
-                golds[f"{i}/{id}"] = gold_texts(doc, id)
-                first[f"{i}/{id}"] = doc.text.split(". ")[0]
+        for id in gold_questions(doc):
+            golds[f"{i}/{id}"] = gold_texts(doc, id)
+            first[f"{i}/{id}"] = doc.text.split(". ")[0]
     if not golds:
         return {}
     return {"first sentence": score_answers(first, golds), "never an answer": score_answers({}, golds)}

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, Sequence
 
 from spacy.language import Language
-from spacy.tokens import Doc
-from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_model
@@ -18,7 +16,7 @@ from thinc.api import Config
 from mtl.data.docs import read_docs
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, write_json
-from mtl.mixture.reader import count_encoded_words
+from mtl.mixture.reader import words_to_encode
 from mtl.training.evaluation import evaluate_pipeline, is_error, name_of, shown
 from mtl.training.saving import without_local_paths
 
@@ -139,7 +137,7 @@ def _words(paths: Sequence[Path]) -> int:
     """How many words of the files the encoder reads in a pass. RAISES (UserError): there are none."""
     vocab = Vocab()
     docs = (doc for path in paths for doc in read_docs(path, vocab))
-    words = sum(count_encoded_words(Example(Doc(vocab), doc)) for doc in docs)
+    words = sum(map(words_to_encode, docs))
     if not words:
         raise UserError(f"{', '.join(map(str, paths))}: no document in it")
     return words

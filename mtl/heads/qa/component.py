@@ -12,7 +12,7 @@ from spacy.training import Example
 from thinc.api import Config, Model
 from torch import Tensor
 
-from mtl.data.docs import widened_span
+from mtl.data.docs import gold_questions, widened_span
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_range
 from mtl.heads.head import Head, Rows
@@ -134,7 +134,7 @@ class QuestionAnswerer(Head):
         self._in_training = False
 
     def is_annotated(self, reference: Doc) -> bool:
-        return GOLD in reference.spans and bool(reference.spans[GOLD].attrs.get("questions"))
+        return bool(gold_questions(reference))
 
     def add_label(self, label: str) -> int:
         """RAISES (UserError): it has no labels."""

@@ -6,7 +6,6 @@ from typing import Any, Callable, Dict, Iterable, List, Optional
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -56,6 +55,8 @@ def score_numbers(examples: Iterable[Example], *, key: str, **kwargs: Any) -> Di
 
     The last two are None for fewer than two examples, and where all gold or all predicted numbers are the same.
     """
+    from scipy.stats import spearmanr  # here, since spaCy imports every head when it loads any pipeline
+
     pairs = [(eg.predicted._.get(key), gold) for eg in examples if (gold := gold_number(eg.reference, key)) is not None]
     if not pairs:
         return {}
