@@ -286,3 +286,14 @@ def test_a_first_loss_of_almost_nothing_and_a_leap():
     for loss in (1e-6, 1e-2, 1.0):
         weights = balance(TWO, {"a": loss, "b": 1.0})
     assert all(math.isfinite(weight) for weight in weights.values())
+
+
+def test_an_unknown_method_in_a_config_is_one_line_that_names_those_there_are():
+    from mtl.cli.messages import message_of
+
+    with pytest.raises(Exception) as caught:
+        make("Uncertain")
+    message = message_of(caught.value)
+    assert message.startswith("the config: there is no 'mtl.UncertainBalance.v1' among the misc; there are mtl.")
+    assert "mtl.UncertaintyBalance.v1" in message and "spacy." not in message and "\n" not in message
+    assert message_of(UserError("said")) == "said" and message_of(ValueError("a programmer's")) is None

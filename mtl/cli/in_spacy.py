@@ -4,15 +4,16 @@ import sys
 from types import TracebackType
 from typing import Optional, Type
 
-from mtl.errors import UserError
+from mtl.cli.messages import message_of
 
 _previous = sys.excepthook
 
 
 def show_user_errors(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
-    """An exception hook that prints a `UserError`'s message, and leaves all others to the hook before it."""
-    if isinstance(error, UserError):
-        print(f"error: {error}", file=sys.stderr)
+    """An exception hook that prints what `message_of` says of a mistake, and leaves all else to the hook before it."""
+    message = message_of(error)
+    if message is not None:
+        print(f"error: {message}", file=sys.stderr)
     else:
         _previous(kind, error, trace)
 
