@@ -10,7 +10,7 @@ from conftest import TEXTS, gold_doc, save_tiny
 from spacy.lang.en import English
 
 from mtl.compare.differences import MEAN, differences, paired_difference, with_mean
-from mtl.compare.report import adaptation_table, adaptation_words
+from mtl.compare.report import changes_table, changes_words
 from mtl.compare.runs import Run, Runs
 from mtl.data.docs import read_docs, write_docs
 from mtl.errors import UserError
@@ -136,17 +136,17 @@ def test_a_stopped_comparison_goes_on(project, capsys, monkeypatch):
     trained = []
     real = Runs._trained
 
-    def count(self, run, alone):
+    def count(self, run, variant_of):
         if len(trained) == 5:
             raise KeyboardInterrupt
         trained.append(run)
-        return real(self, run, alone)
+        return real(self, run, variant_of)
 
     monkeypatch.setattr(Runs, "_trained", count)
     assert compare(project, "--no-plot", "--labels", "1") == 130  # what Ctrl-C exits with
     assert len(list((project / "out" / "runs").glob("*.json"))) == 5
     before = {file: file.stat().st_mtime_ns for file in (project / "out" / "encoders").rglob("model.safetensors")}
-    monkeypatch.setattr(Runs, "_trained", lambda self, run, alone: trained.append(run) or real(self, run, alone))
+    monkeypatch.setattr(Runs, "_trained", lambda self, run, variant_of: trained.append(run) or real(self, run, variant_of))
     compare(project, "--no-plot", "--labels", "1")
     assert len(trained) == 8  # none of the first five again
     assert {file: file.stat().st_mtime_ns for file in (project / "out" / "encoders").rglob("model.safetensors")} == before
@@ -193,11 +193,11 @@ def test_the_words_say_no_more_than_the_interval():
             row("domain text", "mean", -1.0, 1.0, 3.0, "no difference seen"),
         ],
     }  # fmt: skip
-    words = adaptation_words(result)
+    words = changes_words(result)
     assert words == (
         "With 100% of the labels, domain text: no difference seen (+1.0 points [ -1.0,  +3.0]); entities: F1: helped."
     )
-    table = adaptation_table(result)
+    table = changes_table(result)
     assert "1,000 tokens (1.5 passes), 1.5 min; perplexity, in-domain: 9.0 before, 4.0 after" in table
     assert "+2.0  [ +0.5,  +3.5]  helped" in table
 
@@ -313,7 +313,7 @@ def test_sharing_needs_two_heads(project):
     config.write_text(config.read_text().replace('["transformer", "textcat", "ner"]', '["transformer", "ner"]'))
     with pytest.raises(UserError, match=r"config.cfg: its pipeline has the scored heads \['ner'\]; .*two or more"):
         compare_sharing_of(project, "--no-plot")
-    with pytest.raises(UserError, match="--adaptation or --sharing"):
+    with pytest.raises(UserError, match="--adaptation, --sharing or --augmentation"):
         compare_sharing_of(project, "--adaptation")
 
 
@@ -366,3 +366,30 @@ def test_heads_together_may_be_taught_by_those_alone(mixture, capsys, monkeypatc
     assert "training together, taught by the heads alone against alone" in capsys.readouterr().out
     assert len(list((mixture / "out" / "pipelines").iterdir())) == 2
     assert str(mixture) not in (mixture / "out" / "comparison.json").read_text()
+
+
+def test_compare_augmentation(project, capsys):
+    """With the augmenter and without; of a share of the labels the augmenter has that share, too."""
+    from mtl.cli.app import app
+
+    given = ["compare", str(project / "config.cfg"), str(project / "dev.spacy"), "--augmentation", "--out", str(project / "out")]
+    given += ["--seeds", "2", "--labels", "0.5,1", "--no-plot", "--set", "training.max_steps=6"]
+    with pytest.raises(UserError, match=r"\[corpora.train.augmenter\] is not set: nothing to compare"):
+        app(given, standalone_mode=False)
+    augmenter = '[corpora.train.augmenter]\n@augmenters = "mtl.Augmenters.v1"\n[corpora.train.augmenter.*.mentions]\n'
+    augmenter += f'@augmenters = "mtl.MentionAugmenter.v1"\nlevel = 1.0\nsource = "{project / "train.spacy"}"\n'
+    config = project / "config.cfg"
+    config.write_text(config.read_text().replace("[training]", augmenter + "[training]", 1))
+    app(given, standalone_mode=False)
+    said = capsys.readouterr().out
+    result = json.loads((project / "out" / "comparison.json").read_text())
+    assert [run["arm"] for run in result["runs"]] == ["plain", "augmented"] * 4
+    assert result["augmenters"] == ["mtl.Augmenters.v1", "mtl.MentionAugmenter.v1"]
+    assert {row["score"] for row in result["differences"]} == {"cats_accuracy", "ents_f", MEAN}
+    assert "plain  augmented  difference" in said and "With 50% of the labels, augmented: " in said
+    assert str(project) not in (project / "out" / "comparison.json").read_text()
+
+    runs = Runs(config, [project / "dev.spacy"], project / "out")
+    changes = runs._subsets(Run("x", 0, 0.5, {}))
+    assert changes["corpora.train.augmenter.*.mentions.source"] == changes["corpora.train.paths.all"]
+    assert len(list(read_docs(changes["corpora.train.paths.all"], English().vocab))) == 8

@@ -1,4 +1,4 @@
-"""Training: `steps`, `train`, `compare`."""
+"""Training: `steps`, `augment`, `train`, `compare`."""
 
 from pathlib import Path
 from typing import List
@@ -24,6 +24,27 @@ def steps(
     found = count_steps(config, context.args)
     read = f"{found['words']:,} words, {found['encoded']:,} as the encoder reads them"
     typer.echo(f"{found['steps']:,} steps an epoch: {found['examples']:,} examples, {read}")
+
+
+@app.command()
+def augment(
+    config: Path = typer.Argument(..., help="A training config with an augmenter, [corpora.train.augmenter]."),
+    pairs: int = typer.Option(10, min=1, help="How many documents to show, before and after."),
+    override: List[str] = typer.Option([], "--set", help="A setting of the config, as in training.max_steps=200 (repeatable)."),
+) -> None:
+    """Show what the config's augmenter makes of training documents; what has changed stands in «».
+
+    \b
+    Example: mtl augment configs/sample.cfg --set paths.train=corpus/spacy/train.spacy
+    """
+    from mtl.augment.preview import pair_lines, preview
+
+    shown = 0
+    for before, after in preview(config, dict(map(read_setting, override)), pairs):
+        shown += 1
+        typer.echo("\n".join(f"{f'{shown:>3}' if i == 0 else '   '}  {line}" for i, line in enumerate(pair_lines(before, after))))
+    if not shown:
+        typer.echo("the augmenter changed none of the documents")
 
 
 @app.command()
@@ -72,6 +93,7 @@ def compare(
     out: Path = typer.Option(..., "--out", "-o", help="The folder for results; the same command goes on from what is there."),
     adaptation: bool = typer.Option(False, "--adaptation", help="Compare the encoder as it is with the same, adapted."),
     sharing: bool = typer.Option(False, "--sharing", help="Compare every head trained alone with all trained together."),
+    augmentation: bool = typer.Option(False, "--augmentation", help="Compare training with the config's augmenter and without."),
     distill: bool = typer.Option(False, help="--sharing: also together, each head taught by the one alone."),
     encoder: str = typer.Option("", help="--adaptation: the encoder to begin with; else what the config names."),
     text: List[str] = typer.Option([], help="Domain text, as for `mtl adapt` (repeatable)."),
@@ -79,11 +101,11 @@ def compare(
     tokens: float = typer.Option(2e6, help="Wordpieces of training for each continuation, as in 2e6."),
     precision: str = typer.Option("auto", help="Of continued pretraining: auto, fp32 or bf16."),
     seeds: int = typer.Option(3, help="Trainings of each kind."),
-    labels: str = typer.Option("", help="Shares of the labelled documents to train on. --adaptation: 0.1,1; --sharing: 1."),
+    labels: str = typer.Option("", help="Shares of the labelled documents to train on. --sharing: 1; else 0.1,1."),
     override: List[str] = typer.Option([], "--set", help="A setting of the config, as in training.max_steps=200 (repeatable)."),
     plot: bool = typer.Option(True, help="Draw the differences (needs matplotlib)."),
 ) -> None:
-    """Measure what a choice gives, with the same settings, seeds and labelled documents: an adapted encoder, or a shared one.
+    """Measure what a choice gives, with the same settings, seeds and labelled documents: adaptation, sharing, or augmentation.
 
     \b
     Example: mtl compare configs/sample.cfg corpus/spacy/dev.spacy --adaptation --text corpus/domain.txt --out compared
@@ -91,24 +113,29 @@ def compare(
     """
     from mtl.compare import report
     from mtl.compare.adaptation import compare_adaptation, make_arms
+    from mtl.compare.augmentation import AUGMENTED, PLAIN, compare_augmentation
     from mtl.compare.runs import CompareSettings, Runs
     from mtl.compare.sharing import compare_sharing, statistics_of
 
-    if adaptation == sharing:
-        raise UserError("say what to compare: --adaptation or --sharing")
-    if distill and adaptation:
+    if adaptation + sharing + augmentation != 1:
+        raise UserError("say what to compare: --adaptation, --sharing or --augmentation")
+    if distill and not sharing:
         raise UserError("--distill is a part of --sharing")
     if plot:
         report.check_plotting()
-    shares = [read_share(part) for part in (labels or ("0.1,1" if adaptation else "1")).split(",")]
+    shares = [read_share(part) for part in (labels or ("1" if sharing else "0.1,1")).split(",")]
     settings = CompareSettings(seeds, shares)
     settings.check()
     runs = Runs(config, data, out, dict(map(read_setting, override)))
     if adaptation:
         arms = make_arms(runs, encoder, text, general, tokens, precision, typer.echo)
         result = compare_adaptation(runs, arms, settings, typer.echo)
-        shown = f"{report.adaptation_table(result)}\n\n{report.adaptation_words(result)}"
+        shown = f"{report.changes_table(result)}\n\n{report.changes_words(result)}"
         title = "Difference to the encoder as it is"
+    elif augmentation:
+        result = compare_augmentation(runs, settings, typer.echo)
+        shown = f"{report.changes_table(result, PLAIN, AUGMENTED)}\n\n{report.changes_words(result)}"
+        title = "With augmentation, against without"
     else:
         result = compare_sharing(runs, settings, typer.echo, distill)
         result["statistics"] = statistics_of(result)

@@ -11,23 +11,24 @@ from mtl.training.evaluation import SCORES
 NAMES = {**SCORES, MEAN: "mean over the heads"}
 
 
-def adaptation_table(result: Dict[str, Any]) -> str:
-    """Each score of each encoder beside the base's, with what it cost to make the encoder."""
+def changes_table(result: Dict[str, Any], first: str = "base", second: str = "adapted") -> str:
+    """Each score of each arm, a row's `second`, beside the `first` that it is compared with; and what an encoder cost to make."""
     rows = result["differences"]
     width = 2 + max(len(NAMES[row["score"]]) for row in rows)
     lines: List[str] = []
     for share in dict.fromkeys(row["labels"] for row in rows):
         lines.append(
-            f"{share:.0%} of the labels, {result['seeds']} seed(s)".ljust(width) + "    base  adapted   difference, 95% interval"
+            f"{share:.0%} of the labels, {result['seeds']} seed(s)".ljust(width)
+            + f"{first:>8}  {second:>9}  difference, 95% interval"
         )
         for arm in dict.fromkeys(row["arm"] for row in rows):
             lines.append(f" {arm}")
             for row in rows:
                 if (row["arm"], row["labels"]) == (arm, share):
-                    numbers = f"  {row['base']:6.1f}  {row['adapted']:7.1f}  {row['difference']:+6.1f}  {_interval(row)}"
+                    numbers = f"  {row[first]:6.1f}  {row[second]:9.1f}  {row['difference']:+6.1f}  {_interval(row)}"
                     lines.append(f"  {NAMES[row['score']]}".ljust(width) + f"{numbers}  {row['verdict']}")
         lines.append("")
-    for arm, cost in result["arms"].items():
+    for arm, cost in result.get("arms", {}).items():
         for step in cost.get("steps", ()):
             moved = "; ".join(
                 f"perplexity, {where}: {before:.1f} before, {step['perplexity_after'][where]:.1f} after"
@@ -36,14 +37,14 @@ def adaptation_table(result: Dict[str, Any]) -> str:
             lines.append(
                 f"{arm}: {step['tokens']:,} tokens ({step['passes']:.1f} passes), {step['seconds'] / 60:.1f} min; {moved}"
             )
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip()
 
 
 def _interval(row: Dict[str, Any]) -> str:
     return "[one seed: none]" if row["low"] is None else f"[{row['low']:+5.1f}, {row['high']:+5.1f}]"
 
 
-def adaptation_words(result: Dict[str, Any]) -> str:
+def changes_words(result: Dict[str, Any]) -> str:
     """What may be said of it, and no more: of the mean over the heads, and of the heads that differ from it."""
     said = []
     for share in dict.fromkeys(row["labels"] for row in result["differences"]):

@@ -23,11 +23,12 @@ from mtl.data.docs import docbin_files, load_docbin, read_docs, write_docs
 from mtl.encoder.sources import resolve_encoder
 from mtl.errors import UserError, check_range
 from mtl.files import read_json, replacing, sha256_of, write_json
+from mtl.training.checkpoint import flat
 from mtl.training.evaluation import evaluate_pipeline
 from mtl.training.logger import means
 
 Result = Dict[str, Any]
-Alone = Callable[[Config, str], Config]
+Variant = Callable[[Config, str], Config]
 Echo = Callable[[str], None]
 
 
@@ -51,15 +52,15 @@ class CompareSettings:
 class Run:
     """arm: what is compared, by name. changes: settings of the config, by their dotted names. labels: share of the documents.
 
-    head: the one that is trained alone; "" for all of them. keep: save the pipeline too, as `Runs.pipeline` says. teachers: head
-    -> the run whose pipeline teaches it.
+    variant: the name of a change that settings cannot express, such as the one head that is trained alone; "" for none. keep:
+    save the pipeline too, as `Runs.pipeline` says. teachers: head -> the run whose pipeline teaches it.
     """
 
     arm: str
     seed: int
     labels: float
     changes: Dict[str, Any]
-    head: str = ""
+    variant: str = ""
     keep: bool = False
     teachers: Optional[Dict[str, "Run"]] = None
 
@@ -122,11 +123,13 @@ class Runs:
         """The config under the overrides and the changes, interpolated."""
         return load_config(self.config, overrides={**self.overrides, **changes}, interpolate=True)
 
-    def results(self, plan: Sequence[Run], given: Dict[str, Dict[str, Any]], alone: Optional[Alone], echo: Echo) -> List[Result]:
-        """The results of all runs, in their order, with a line for each. given, alone: see `result`; the first by arm."""
+    def results(
+        self, plan: Sequence[Run], given: Dict[str, Dict[str, Any]], variant_of: Optional[Variant], echo: Echo
+    ) -> List[Result]:
+        """The results of all runs, in their order, with a line for each. given, variant_of: see `result`; the first by arm."""
         done: List[Result] = []
         for number, run in enumerate(plan, start=1):
-            found = self.result(run, given.get(run.arm, {}), alone)
+            found = self.result(run, given.get(run.arm, {}), variant_of)
             done.append(found)
             left = sum(one["minutes"] for one in done) / number * (len(plan) - number)
             scores = "  ".join(f"{key} {100 * value:.1f}" for key, value in found["scores"].items())
@@ -134,16 +137,16 @@ class Runs:
             echo(f"{number:>3} of {len(plan)}  {run.arm}, {share}:  {scores}  (about {left:.0f} min left)")
         return done
 
-    def result(self, run: Run, given: Dict[str, Any], alone: Optional[Alone] = None) -> Result:
+    def result(self, run: Run, given: Dict[str, Any], variant_of: Optional[Variant] = None) -> Result:
         """The run's "scores", "statistics" of the balance and "minutes", made now or before.
 
-        given: for a changed setting that names a file, what its content is. alone: makes the config of a head by itself.
+        given: for a changed setting that names a file, what its content is. variant_of: makes the config of a run's `variant`.
         """
         file = self.folder / "runs" / f"{self._name(run, given)}.json"
         if file.exists() and (not run.keep or self.pipeline(run).exists()):
             return read_json(file)
         started = time.perf_counter()
-        result = {"arm": run.arm, "seed": run.seed, "labels": run.labels, **self._trained(run, alone)}
+        result = {"arm": run.arm, "seed": run.seed, "labels": run.labels, **self._trained(run, variant_of)}
         result["minutes"] = round((time.perf_counter() - started) / 60, 2)
         with replacing(file) as partial:
             write_json(partial, result)
@@ -151,7 +154,7 @@ class Runs:
 
     def _name(self, run: Run, given: Dict[str, Any]) -> str:
         identity = {**self._identity, "seed": run.seed, "labels": run.labels, **run.changes, **given}
-        identity |= {"head": run.head} if run.head else {}
+        identity |= {"variant": run.variant} if run.variant else {}
         identity |= {f"teacher of {head}": self._name(one, {}) for head, one in (run.teachers or {}).items()}
         return f"{slug(run.arm)}-{run.labels:g}-{run.seed}-{key_of(identity)}"
 
@@ -159,15 +162,15 @@ class Runs:
         """Where a run's pipeline is kept."""
         return self.folder / "pipelines" / self._name(run, {})
 
-    def _trained(self, run: Run, alone: Optional[Alone]) -> Dict[str, Any]:
+    def _trained(self, run: Run, variant_of: Optional[Variant]) -> Dict[str, Any]:
         """Scores of the last step's weights, so that the data has chosen nothing but thresholds."""
         changes: Dict[str, Any] = {"system.seed": run.seed, "training.seed": run.seed}
         changes |= {**self.overrides, **run.changes}
         if run.labels < 1:
             changes |= self._subsets(run)
-        config = load_config(self.config, overrides=changes, interpolate=bool(run.head))
-        if run.head and alone is not None:
-            config = alone(config, run.head)
+        config = load_config(self.config, overrides=changes, interpolate=bool(run.variant))
+        if run.variant and variant_of is not None:
+            config = variant_of(config, run.variant)
         for head, teacher in (run.teachers or {}).items():
             training = config.interpolate()["training"]
             updates = training["max_steps"] * training.get("accumulate_gradient", 1)
@@ -192,7 +195,14 @@ class Runs:
             file = self.folder / "labels" / f"{run.labels:g}-{run.seed}" / f"{slug(key)}.spacy"
             write_docs(chosen, file)
             changes[key] = str(file)
+            changes |= {place: str(file) for place in self._augmented_from(key)}
         return changes
+
+    def _augmented_from(self, key: str) -> List[str]:
+        """The settings of the augmenter that name the same documents: a share of the labels is one for it, too."""
+        paths = flat(self.settings)
+        name = self.settings["training"].get("train_corpus", "corpora.train")
+        return [place for place, value in paths.items() if place.startswith(f"{name}.augmenter.") and value == paths[key]]
 
 
 def weights_of(encoder: str) -> str:

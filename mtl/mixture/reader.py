@@ -7,11 +7,14 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence,
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.training.augment import dont_augment
 
 from mtl.data.docs import bare_doc, docbin_files, gold_number, gold_questions, load_docbin
 from mtl.errors import UserError
 from mtl.mixture.amounts import Amounts, Scores, temperature
 from mtl.mixture.order import Order, shuffled
+
+Augment = Callable[[Language, Example], Iterable[Example]]  # what spaCy calls an augmenter
 
 
 def mixed_corpus(
@@ -19,12 +22,13 @@ def mixed_corpus(
     amounts: Optional[Amounts] = None,
     order: Optional[Order] = None,
     seed: int = 0,
+    augmenter: Optional[Augment] = None,
 ) -> "MixedCorpus":
     """`mtl.MixedCorpus.v1`: see `MixedCorpus`.
 
     Without `amounts`, `mtl.Temperature.v1` with its defaults; without `order`, `mtl.Shuffled.v1`.
     """
-    return MixedCorpus(paths, amounts or temperature(), seed, order or shuffled())
+    return MixedCorpus(paths, amounts or temperature(), seed, order or shuffled(), augmenter or dont_augment)
 
 
 class MixedCorpus:
@@ -35,19 +39,21 @@ class MixedCorpus:
     most one in how often they were seen. Documents may carry any subset of the annotations.
 
     paths: task -> a `.spacy` file, or a folder of them. Of a folder one file at a time is in memory, so a large corpus is
-    converted into shards (`mtl convert --shard-size`); shuffling is over files and within each.
+    converted into shards (`mtl convert --shard-size`); shuffling is over files and within each. augmenter: changes some of the
+    examples; what it gives in addition counts in no amount.
     """
 
     def __init__(
-        self, paths: Dict[str, Optional[Union[str, Path]]], amounts: Amounts, seed: int, order: Order = shuffled()
-    ) -> None:
+        self, paths: Dict[str, Optional[Union[str, Path]]], amounts: Amounts, seed: int, order: Order = shuffled(),
+        augmenter: Augment = dont_augment,
+    ) -> None:  # fmt: skip
         if not paths:
             raise UserError("[corpora.train.paths] is empty: name at least one task and its .spacy file or folder")
         for task, path in paths.items():
             if path is None:
                 raise UserError(f"[corpora.train.paths] {task} is not set: give a .spacy file or a folder of them")
         self.files = {task: docbin_files(path) for task, path in paths.items() if path is not None}
-        self.amounts, self.seed, self.order = amounts, seed, order
+        self.amounts, self.seed, self.order, self.augmenter = amounts, seed, order, augmenter
         self.epoch = 0
         self._sizes: Dict[str, int] = {}
         self._streams: Dict[str, Iterator[Doc]] = {}
@@ -75,7 +81,7 @@ class MixedCorpus:
         for task in order:
             if task not in self._streams:
                 self._streams[task] = self._passes(task, nlp)
-            yield make_example(nlp, next(self._streams[task]))
+            yield from self.augmenter(nlp, make_example(nlp, next(self._streams[task])))
 
     def _announce(self, nlp: Language) -> None:
         """Show all documents to the heads, since `nlp.initialize` asks for the first 100 only."""

@@ -133,7 +133,7 @@ class TextCategorizer(Head):
             )
 
     def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
-        target = torch.tensor([[eg.reference.cats.get(label, 0.0) for label in self.labels] for _, eg in rows])
+        target = torch.tensor([[float(eg.reference.cats.get(label, 0.0)) for label in self.labels] for _, eg in rows])
         known = torch.tensor([[float(label in eg.reference.cats) for label in self.labels] for _, eg in rows])
         usable = (target.sum(1) > 0) if self.cfg["exclusive"] else (known.sum(1) > 0)
         if not usable.any():
