@@ -1,6 +1,8 @@
 """Tiny random encoders of every family, and pipelines on them."""
 
 import os
+import socket
+import sys
 from pathlib import Path
 from typing import List, Tuple
 
@@ -231,6 +233,14 @@ def gramian_of(**gradients):
     for task, gradient in gradients.items():
         found.add(task, 0, torch.tensor(gradient, dtype=torch.float64))
     return found.gramian()
+
+
+def torchrun(processes: int = 2) -> List[str]:
+    """The beginning of a command that several processes run."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    return [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(port), "-m"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import spacy
-from conftest import ROOT, gold_doc, save_tiny
+from conftest import ROOT, gold_doc, save_tiny, torchrun
 from safetensors.torch import load_file
 from spacy.lang.en import English
 from spacy.util import load_config
@@ -270,3 +270,82 @@ def test_a_broken_checkpoint_is_named(project, tmp_path, monkeypatch):
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(UserError, match=r"step-00000003/optimizer.safetensors: the checkpoint is broken"):
         train(config, tmp_path / "out")
+
+
+def trained_by(start, path, output, *more):
+    command = [*start, "mtl", "train", str(path), "--output", str(output), *more]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("balance", ["Static", "UPGrad"])
+def test_two_processes_learn_what_one_does(project, tmp_path, balance):
+    """Each has its part of every batch, some batches have one document, and some no document of a task: the same weights."""
+    path = project(balance)
+    save_tiny("bert", tmp_path / "encoder")  # without dropout
+    path.write_text(path.read_text().replace("dropout = 0.2", "dropout = 0.0").replace("size = 30", "size = 12"))
+    said = {}
+    for name in ("one", "two"):
+        if name == "one":
+            said[name] = train(path, tmp_path / name)[2]
+        else:
+            code, said[name], wrong = trained_by(torchrun(), path, tmp_path / name)
+            assert code == 0, wrong[-3000:]
+        said[name, "row"] = json.loads((tmp_path / "balance.jsonl").read_text().splitlines()[-1])
+    first, second = weights(tmp_path / "one" / "model-last"), weights(tmp_path / "two" / "model-last")
+    assert first.keys() == second.keys() and len(first) == 3
+    start = load_file(tmp_path / "encoder" / "model.safetensors")
+    for file, tensors in first.items():
+        for key, tensor in tensors.items():
+            assert (tensor - second[file][key]).abs().max() < 2e-4, (file, key)
+    key = "encoder.layer.0.output.dense.weight"
+    assert (first["transformer/encoder/model.safetensors"][key] - start[key]).abs().max() > 5e-3
+    assert said["two", "row"] == pytest.approx(said["one", "row"], rel=1e-2, abs=1e-3)  # norms, weights and cosines
+    assert said["two"].count("CATS_ACC") == 1 == said["one"].count("CATS_ACC")  # one of them speaks
+    scores = [json.loads((tmp_path / name / "model-last" / "meta.json").read_text())["performance"] for name in ("one", "two")]
+    assert scores[0]["ents_f"] == scores[1]["ents_f"] and scores[0]["cats_accuracy"] == scores[1]["cats_accuracy"]
+
+
+INTERRUPT = """
+import os, signal, sys
+from mtl import ranks
+import mtl.training.run as module
+whole = module.Recorder.before_update
+def interrupting(self, nlp, given):
+    if given["step"] == 7 and not self.replaying and not self.resumed_at and ranks.number() == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    whole(self, nlp, given)
+module.Recorder.before_update = interrupting
+from mtl.cli.app import main
+main()
+"""
+
+
+def test_two_processes_stop_and_go_on_together(project, tmp_path):
+    """With dropout: what each process draws is in the checkpoint. One that is interrupted stops the other."""
+    path = project()
+    script = tmp_path / "interrupt.py"
+    script.write_text(INTERRUPT)
+    code, _, wrong = trained_by(torchrun(), path, tmp_path / "whole")
+    assert code == 0, wrong[-3000:]
+    start = [*torchrun()[:-1], str(script)]
+    given = ["train", str(path), "--output", str(tmp_path / "stopped")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*start, *given], capture_output=True, text=True, env=environment)
+    assert "the same command goes on from here" in done.stdout and done.returncode != 0
+    assert [folder.name for folder in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["step-00000007"]
+    with pytest.raises(UserError, match="processes was 2, is now 1"):
+        train(path, tmp_path / "stopped")
+    code, said, wrong = trained_by(torchrun(), path, tmp_path / "stopped")
+    assert code == 0 and "going on from" in said, wrong[-3000:]
+    assert_same(tmp_path / "whole" / "model-last", tmp_path / "stopped" / "model-last")
+
+
+def test_several_processes_do_not_train_stock_components(project, tmp_path, monkeypatch):
+    path = project()
+    path.write_text(path.read_text().replace('"textcat", "ner"]', '"textcat", "ner", "tagger"]').replace(
+        "[corpora]\n", '[components.tagger]\nfactory = "tagger"\n[corpora]\n', 1))  # fmt: skip
+    monkeypatch.setattr(module.ranks, "count", lambda: 2)
+    monkeypatch.setattr(module, "init_nlp", lambda config, **given: spacy.util.load_model_from_config(config, auto_fill=True))
+    with pytest.raises(UserError, match="several processes train our own heads only, and the pipeline has tagger"):
+        train(path, tmp_path / "out")

@@ -63,10 +63,12 @@ def train(
 
     \b
     Example: mtl train configs/sample.cfg --output training/pipeline
+    Example: torchrun --nproc_per_node 4 -m mtl train configs/sample.cfg --output training/pipeline
     """
     from spacy.util import load_config
     from thinc.api import ConfigValidationError
 
+    from mtl import ranks
     from mtl.training.run import train_config
 
     if not config.is_file():
@@ -75,6 +77,7 @@ def train(
     references = dict(map(read_reference, reference))
     try:
         loaded = load_config(config, overrides=changes, interpolate=False)
+        ranks.start()
         _, interrupted = train_config(
             loaded, output, resume=resume, checkpoint_minutes=checkpoint_minutes, references=references,
             best_per_score=best_per_score,
@@ -83,7 +86,9 @@ def train(
         raise UserError(f"{config}: {' '.join(str(error).split())}") from None
     if interrupted:
         raise KeyboardInterrupt
-    typer.echo(f"{output / 'model-last'}")
+    if ranks.number() == 0:
+        typer.echo(f"{output / 'model-last'}")
+    ranks.stop()
 
 
 @app.command()

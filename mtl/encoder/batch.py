@@ -1,11 +1,13 @@
 """One update's encodings: encoded when a head asks, each task's gradient collected, then one backward. Pure torch."""
 
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mtl import ranks
 from mtl.encoder.gradients import Gramian, TaskGradients
 from mtl.encoder.masking import MaskSettings
 from mtl.encoder.torch_encoder import Encoder, TokenVectors
@@ -28,17 +30,18 @@ class EncoderBatch:
         self.encoder, self.docs, self.train = encoder, docs, train
         self.outputs: List[TokenVectors] = []  # with the encoder's graph
         self.leaves: List[TokenVectors] = []  # the same numbers, detached
-        self.place: Dict[Item, Tuple[int, int]] = {}  # item -> output, item in it
+        self.place: Dict[Tuple[int, Item], Tuple[int, int]] = {}  # pass, item -> output, item in it
+        self.number = 0  # of the pass
         self.gradients = TaskGradients()  # whose parts are the leaf tensors
         self.losses: Dict[str, float] = {}
         self.total_loss = 0.0  # the weighted sum, once `backward` has run
 
     def vectors(self, items: Sequence[Item]) -> TokenVectors:
         """The vectors of the items, in their order; those not encoded yet are encoded now, together."""
-        fresh = list(dict.fromkeys(item for item in items if item not in self.place))
+        fresh = list(dict.fromkeys(item for item in items if (self.number, item) not in self.place))
         for prompted in (False, True):
             self._encode([item for item in fresh if (item[1] is not None) == prompted])
-        places = [self.place[item] for item in items]
+        places = [self.place[self.number, item] for item in items]
         parts: List[TokenVectors] = []
         start = 0
         for i in range(1, len(places) + 1):
@@ -55,8 +58,17 @@ class EncoderBatch:
         prompts = None if items[0][1] is None else [prompt or "" for _, prompt in items]
         output = self.encoder.encode(docs, prompts, train=self.train)
         for row, item in enumerate(items):
-            self.place[item] = len(self.outputs), row
+            self.place[self.number, item] = len(self.outputs), row
         self._add(output)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Items are encoded a second time, once for all heads, under another dropout."""
+        self.number = 1
+        try:
+            yield
+        finally:
+            self.number = 0
 
     def masked(self, items: Sequence[int], settings: MaskSettings) -> Tuple[Tensor, Tensor]:
         """Hide some tokens of the documents: see `Encoder.encode_masked`, of which the vectors are detached as `vectors`' are."""
@@ -84,10 +96,16 @@ class EncoderBatch:
         if loss is not None:
             self.losses[task] = self.losses.get(task, 0.0) + loss
 
+    @property
+    def collected(self) -> bool:
+        """Whether a task has left a gradient, here or in another process."""
+        return bool(self.gradients.tasks or self.losses)
+
     def drop_not_finite(self) -> List[str]:
-        """Forget the tasks whose gradient is no finite number; RETURNS them."""
-        bad = self.gradients.drop_not_finite()
+        """Forget the tasks whose gradient is no finite number, here or in another process; RETURNS them."""
+        bad = ranks.anywhere(self.gradients.not_finite(), list(self.losses))
         for task in bad:
+            self.gradients.parts.pop(task, None)
             self.losses.pop(task, None)
         return bad
 
@@ -96,10 +114,11 @@ class EncoderBatch:
 
         RETURNS (dict): see `Gramian.statistics`; {} where no task left a gradient.
         """
-        if not self.gradients.tasks or not self.train:
+        if not self.collected or not self.train:
             self._clear()
             return {}
-        gramian = self.gradients.gramian()
+        gramian = self.gradients.gramian(None if ranks.count() == 1 else list(self.losses))
+        ranks.sum_tensor(gramian.products)  # each process has other rows of the outputs
         weights = balance(gramian, self.losses)
         self.total_loss = sum(weights[task] * loss for task, loss in self.losses.items() if task in weights)
         outputs = self._tensors(self.outputs)

@@ -18,7 +18,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 from torch import nn
 
-from mtl import __version__
+from mtl import __version__, ranks
 from mtl.encoder import stock
 from mtl.encoder.batch import Balance, EncoderBatch
 from mtl.encoder.forks import enter_process
@@ -27,7 +27,7 @@ from mtl.encoder.listener import EncoderListener
 from mtl.encoder.loaders import Loader, load_encoder, save_encoder
 from mtl.encoder.torch_encoder import Encoder, TokenVectors
 from mtl.encoder.windows import Tokens
-from mtl.errors import UserError, check_choice
+from mtl.errors import UserError, check_choice, check_range
 from mtl.files import read_json, write_json
 from mtl.pipe import RobustPipe
 from mtl.stages import stage
@@ -39,6 +39,7 @@ FORMAT = 1  # of a saved pipeline; raised when an older spacy-mtl could no longe
 DEFAULT_CONFIG = """
 [transformer]
 not_finite = "skip"
+r_drop = 0.0
 
 [transformer.model]
 @architectures = "mtl.Encoder.v1"
@@ -48,9 +49,9 @@ not_finite = "skip"
 """
 
 
-def make_transformer(nlp: Language, name: str, model: Model, balance: Callable, not_finite: str) -> "Transformer":
+def make_transformer(nlp: Language, name: str, model: Model, balance: Callable, not_finite: str, r_drop: float) -> "Transformer":
     """Factory `mtl_transformer`."""
-    return Transformer(nlp.vocab, model, name, balance=balance, not_finite=not_finite, nlp=nlp)
+    return Transformer(nlp.vocab, model, name, balance=balance, not_finite=not_finite, r_drop=r_drop, nlp=nlp)
 
 
 Language.factory(
@@ -99,14 +100,18 @@ class Transformer(RobustPipe, TrainablePipe):
 
     vocab (Vocab): the shared vocabulary. model (Model): `mtl.Encoder.v1`.
     balance (Callable): the tasks' gradients and losses to the weight of each task at the encoder. not_finite (str): where a
-    task's loss or gradient is no number any more, "skip" it in that batch, with a warning, or "stop".
+    task's loss or gradient is no number any more, "skip" it in that batch, with a warning, or "stop". r_drop (float): how much it
+    costs that a head's predictions differ between two passes under different dropout; above 0 a step takes twice as long
+    (see `with_consistency`).
     """
 
     def __init__(
         self, vocab: Vocab, model: Model, name: str = "transformer", *, balance: Balance, not_finite: str = "skip",
-        nlp: Optional[Language] = None,
+        r_drop: float = 0.0, nlp: Optional[Language] = None,
     ) -> None:  # fmt: skip
         check_choice(f"components.{name}.not_finite", not_finite, ("skip", "stop"))
+        check_range(f"components.{name}.r_drop", r_drop, 0.0)
+        self.r_drop = r_drop
         self.stops = not_finite == "stop"
         self.vocab, self.model, self.name, self.balance = vocab, model, name, balance
         self.cfg: Dict[str, Any] = {}
@@ -248,7 +253,7 @@ class Transformer(RobustPipe, TrainablePipe):
         readers = [known[name] for name in self._enabled() if name in known]
         if readers and not any(getattr(pipe, "reads_docs", True) for pipe in readers):
             return None
-        self._settle()
+        self.settle()
         enter_process()
         with stage("align"):
             tokens = tokens_of(docs)
@@ -296,7 +301,7 @@ class Transformer(RobustPipe, TrainablePipe):
 
     def encode(self, docs: Sequence[Doc], prompts: Sequence[str]) -> TokenVectors:
         """A second pass: each Doc behind its prompt. RAISES (UserError): a prompt is too long for the window."""
-        self._settle()
+        self.settle()
         enter_process()
         distinct = list({id(doc): doc for doc in docs}.values())
         tokens = {id(doc): own for doc, own in zip(distinct, tokens_of(distinct))}
@@ -317,7 +322,7 @@ class Transformer(RobustPipe, TrainablePipe):
         validate_examples(examples, "Transformer.update")
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
-        self._settle()
+        self.settle()
         self.flush()
         self._losses = losses
         self._batch = self._open([eg.predicted for eg in examples], train=True)
@@ -334,7 +339,7 @@ class Transformer(RobustPipe, TrainablePipe):
         docs = [eg.predicted for eg in examples]
         same = len(docs) == len(self._batch_docs) and all(a is b for a, b in zip(docs, self._batch_docs))
         if self._batch is None or not same:
-            self._settle()
+            self.settle()
             self.flush()
             self._batch = self._open(docs, train=False)
         return self._batch
@@ -372,12 +377,14 @@ class Transformer(RobustPipe, TrainablePipe):
 
     def _combine(self) -> None:
         """Weigh what the tasks left on the parameters since the last step, for a balance that looks there."""
-        if self._task_gradients.tasks:
-            gramian = self._task_gradients.gramian()
+        if self._task_gradients.tasks or self._task_losses:
+            trained, gradients = self._trained(), self._task_gradients
+            for task in self._task_losses if ranks.count() > 1 else ():
+                gradients.parts[task] = ranks.summed_parts(gradients.parts.get(task, {}), trained)
+            gramian = gradients.gramian()
             weights = self.balance(gramian, self._task_losses)
-            trained = self._trained()
-            for i, gradient in self._task_gradients.combined(weights):
-                trained[i].grad = gradient
+            for i, gradient in gradients.combined(weights):
+                trained[i].grad = gradient if ranks.number() == 0 else None  # it is summed once more
             self.statistics = gramian.statistics(weights)
             total = sum(weights[task] * loss for task, loss in self._task_losses.items() if task in weights)
             self._losses[self.name] = self._losses.get(self.name, 0.0) + total
@@ -391,18 +398,20 @@ class Transformer(RobustPipe, TrainablePipe):
         step waits until the last listener is done; where that one is excluded, or is a stock component that does not call, the
         step is taken before the weights are next read.
         """
-        if reader is None and not (self._batch is not None and self._batch.gradients.tasks):
+        if reader is None and not (self._batch is not None and self._batch.collected):
             self._owed_step = sgd if self._stock_listeners() else self._owed_step
             return
         self._owed_step = sgd
         if reader is None or [reader] == self._enabled()[-1:]:
-            self._settle()
+            self.settle()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Take the step that waits, if one does."""
         if self._owed_step is not None:
             sgd, self._owed_step = self._owed_step, None
             self.flush()
             self._combine()
+            ranks.sum_gradients([parameter for parameter, _ in self.parameters().values()])
             apply_optimizer(sgd, self.parameters())
             self.encoder.serving.forget()
 
@@ -430,7 +439,7 @@ class Transformer(RobustPipe, TrainablePipe):
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
         """Write `cfg` and the Hugging Face folder `encoder`."""
-        self._settle()
+        self.settle()
         serialize = {
             "cfg": lambda p: write_json(p, {**self.cfg, "format": FORMAT, "saved_by": __version__}),
             "encoder": lambda p: save_encoder(self.encoder, p),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Dict, Iterable, List, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -54,21 +54,20 @@ class TaskGradients:
     def tasks(self) -> List[str]:
         return [task for task, own in self.parts.items() if own]
 
-    def drop_not_finite(self) -> List[str]:
-        """Forget the tasks whose gradient is no finite number; RETURNS them."""
-        bad = [task for task, own in self.parts.items() if not all(torch.isfinite(part).all() for part in own.values())]
-        for task in bad:
-            del self.parts[task]
-        return bad
+    def not_finite(self) -> List[str]:
+        """The tasks whose gradient is no finite number."""
+        return [task for task, own in self.parts.items() if not all(torch.isfinite(part).all() for part in own.values())]
 
-    def gramian(self) -> Gramian:
-        tasks = self.tasks
+    def gramian(self, tasks: Optional[List[str]] = None) -> Gramian:
+        """Of these tasks, some of which may have no gradient; of those that have one, where none are given."""
+        tasks = self.tasks if tasks is None else tasks
+        own = {task: self.parts.get(task, {}) for task in tasks}
         products = torch.zeros(len(tasks), len(tasks), dtype=torch.float64)
         for i, a in enumerate(tasks):
             for j, b in enumerate(tasks[: i + 1]):
-                shared = self.parts[a].keys() & self.parts[b].keys()
+                shared = own[a].keys() & own[b].keys()
                 if shared:
-                    dots = [torch.dot(self.parts[a][k].flatten(), self.parts[b][k].flatten()) for k in sorted(shared)]
+                    dots = [torch.dot(own[a][k].flatten(), own[b][k].flatten()) for k in sorted(shared)]
                     products[i, j] = products[j, i] = torch.stack(dots).double().sum().cpu()
         return Gramian(tasks, products)
 

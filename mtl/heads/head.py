@@ -1,6 +1,7 @@
 """What every head shares: its place at the encoder, its update, its files."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union
 
@@ -15,11 +16,13 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 from torch import Tensor, nn
 
+from mtl import ranks
 from mtl.encoder.batch import EncoderBatch
 from mtl.encoder.component import Transformer
 from mtl.encoder.listener import EncoderListener, find_transformer
 from mtl.errors import UserError
 from mtl.files import read_json, write_json
+from mtl.heads.loss import Loss, with_consistency
 from mtl.heads.teacher import Teacher, make_teacher
 from mtl.pipe import RobustPipe
 from mtl.torch_model import get_module, set_module, state
@@ -55,8 +58,8 @@ class Head(RobustPipe, TrainablePipe):
         """The labels in a Doc's gold annotation."""
         return ()
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
-        """The mean loss, of order 1, over the annotated examples; None where none of them can be used."""
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
+        """The loss over the annotated examples; None where none of them can be used."""
         raise NotImplementedError
 
     def check_labels(self) -> None:
@@ -191,25 +194,44 @@ class Head(RobustPipe, TrainablePipe):
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
         rows = [(i, eg) for i, eg in enumerate(examples) if len(eg.predicted) and self.is_annotated(eg.reference)]
-        if not rows:
+        if not ranks.total(len(rows)):
             return losses
         batch = self.transformer.batch(examples)
         module = self._placed().train()
         try:
-            loss = self.loss(rows, batch, drop)
+            loss = self._mean(rows, batch, drop)
             if self.teacher is not None:
                 loss = self._taught(self.teacher, loss, rows, batch, drop)
         finally:
             module.eval()
-        if loss is not None and not torch.isfinite(loss):
-            self.transformer.not_finite(self.name, "loss", [eg.predicted for _, eg in rows])
-        elif loss is not None:
-            loss.backward()
-            batch.collect(self.name, loss.item())
-            losses[self.name] += loss.item()
+        if loss is not None:
+            self._collect(loss, ranks.total(loss.item()), rows, batch, losses)
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses
+
+    def _mean(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+        """This process's part of the mean loss over all processes, which sums up to it; None where none has anything to use."""
+        found = self.loss(rows, batch, drop) if rows else None
+        if found is not None and self.transformer.r_drop and batch.train:
+            with batch.again():
+                second = self.loss(rows, batch, drop)
+            assert second is not None
+            found = with_consistency(found, second, self.transformer.r_drop)
+        count = ranks.total(found.count if found is not None else 0.0)
+        if not count:
+            return None
+        return found.mean * (found.count / count) if found is not None else torch.zeros(())
+
+    def _collect(self, loss: Tensor, value: float, rows: Rows, batch: EncoderBatch, losses: Dict[str, float]) -> None:
+        """value: of the loss over all processes."""
+        if not math.isfinite(value):
+            self.transformer.not_finite(self.name, "loss", [eg.predicted for _, eg in rows])
+            return
+        if loss.requires_grad:
+            loss.backward()
+        batch.collect(self.name, value)
+        losses[self.name] += value
 
     def _taught(self, teacher: Teacher, loss: Optional[Tensor], rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
         """The loss, of which a part is against the teacher's predictions."""
@@ -217,7 +239,7 @@ class Head(RobustPipe, TrainablePipe):
         if share == 0:
             teacher.forget()
             return loss
-        taught = self.loss(teacher.rows(rows), batch, drop)
+        taught = self._mean(teacher.rows(rows), batch, drop)
         if loss is None or taught is None:
             return loss if taught is None else taught
         return (1 - share) * loss + share * taught

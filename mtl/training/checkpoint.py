@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from spacy.language import Language
 
+from mtl import ranks
 from mtl.encoder.component import Transformer
 from mtl.errors import UserError
 from mtl.files import read_json, replacing, write_json
@@ -51,11 +52,14 @@ class Checkpoints:
 
     def save(self, nlp: Language, optimizer: Any, step: int, progress: Dict[str, Any]) -> None:
         """progress: what else is to come back, fit for JSON. RAISES (UserError): the disk is full; those that there were stay."""
+        states = ranks.gathered(torch.get_rng_state())
+        if ranks.number():
+            return
         with replacing(self.folder / f"step-{step:08d}", "state.json") as partial:
             partial.mkdir()
             nlp.to_disk(partial / "pipeline")  # first: it takes a step that is still owed
             tensors = optimizer.tensors() if isinstance(optimizer, TorchOptimizer) else {}
-            tensors["random/torch"] = torch.get_rng_state()
+            tensors |= {f"random/torch/{number}": own for number, own in enumerate(states)}
             version, internal, gauss = random.getstate()
             kind, keys, *position = np.random.get_state()  # type: ignore[misc]
             chance = {"python": [version, list(internal), gauss], "numpy": [kind, np.asarray(keys).tolist(), *position]}
@@ -67,7 +71,9 @@ class Checkpoints:
             shutil.rmtree(old)
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if ranks.number() == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        ranks.wait()
 
 
 def load_state(checkpoint: Path) -> Dict[str, Any]:
@@ -88,7 +94,8 @@ def restore(checkpoint: Path, nlp: Language, optimizer: Any) -> None:
         raise UserError(
             f"{file}: the checkpoint is broken ({error}). Delete its folder to go on from an earlier one, or {AGAIN}"
         ) from error
-    torch.set_rng_state(tensors.pop("random/torch"))
+    states = [tensors.pop(f"random/torch/{number}") for number in range(ranks.count())]
+    torch.set_rng_state(states[ranks.number()])
     if isinstance(optimizer, TorchOptimizer):
         parameters: Parameters = {}
         for _, pipe in nlp.pipeline:

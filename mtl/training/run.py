@@ -9,13 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Dict, Iterator, List, Optional, Tuple
 
+import torch
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
+from spacy.tokens import Doc
+from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import create_before_to_disk_callback, create_train_batches, train_while_improving, update_meta
 from spacy.util import registry, resolve_dot_names
 from thinc.api import Config, fix_random_seed
 
+from mtl import ranks
+from mtl.encoder.component import Transformer
 from mtl.errors import UserError, check_range
 from mtl.files import replacing
 from mtl.pipe import RobustPipe
@@ -71,15 +76,17 @@ class Recorder:
             self.checkpoint, self.saved = None, time.monotonic()
             self.given_back = dict(self.losses)
         if not self.replaying:
-            due = self.minutes and time.monotonic() - self.saved >= 60 * self.minutes
-            if step > self.resumed_at and (due or self.stop):
+            due = ranks.first(bool(self.minutes and time.monotonic() - self.saved >= 60 * self.minutes))
+            stop = ranks.total(self.stop)
+            if step > self.resumed_at and (due or stop):
                 self.save(step)
-            if self.stop:
+            if stop:
                 raise KeyboardInterrupt
             if self.inner is not None:
                 self.inner(nlp, given)
 
     def save(self, step: int) -> None:
+        settle(self.nlp)
         progress = {"scores": self.scores, "losses": self.losses}
         self.checkpoints.save(self.nlp, self.optimizer, step, progress)
         self.saved = time.monotonic()
@@ -90,7 +97,8 @@ class Recorder:
         losses = {} if losses is None else losses
         losses.update(self.given_back)
         self.losses, self.given_back = losses, {}
-        return self.update(examples, losses=losses, **given)
+        own = ranks.share_of(examples) or [Example(self.nlp.make_doc(""), Doc(self.nlp.vocab))]  # whoever has none takes part
+        return self.update(own, losses=losses, **given)
 
     def _evaluate(self, examples: Any, **given: Any) -> Dict[str, Any]:
         if self.replaying and self.replayed < len(self.scores):
@@ -110,6 +118,9 @@ def train_config(
 ) -> Tuple[Language, bool]:  # fmt: skip
     """Train as `spacy train` does with this config; write `model-best` and `model-last` to `output`.
 
+    Under `torchrun` each process learns from its part of every batch, and the first one writes; what is learned is what one
+    process would learn, up to the order of float sums and what dropout draws.
+
     resume: go on from the newest checkpoint in `output/checkpoints`, if an earlier run under the same config left one.
     references: score -> what a model for that task alone reaches, from 0 to 1; the best model is then the one whose scores over
     these have the highest mean, in place of `training.score_weights`. best_per_score: also keep, as `model-best-SCORE`, the best
@@ -123,21 +134,24 @@ def train_config(
     nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own components; ours find their device
     whole = nlp.config.interpolate()
     chosen_by = {"references": references or {}, "best_per_score": best_per_score}
-    checkpoints = Checkpoints(output / "checkpoints", {**whole, "choice": chosen_by})
+    checkpoints = Checkpoints(output / "checkpoints", {**whole, "choice": chosen_by, "processes": ranks.count()})
     if not resume:
         checkpoints.remove()
     others = [name for name, pipe in nlp.pipeline if getattr(pipe, "is_trainable", False) and not isinstance(pipe, RobustPipe)]
+    if others and ranks.count() > 1:
+        raise UserError(f"several processes train our own heads only, and the pipeline has {', '.join(others)}; start one")
     if others:
         stdout.write(f"note: a resumed run is exact for our own heads; for {', '.join(others)} the optimizer begins anew\n")
     checkpoint = checkpoints.newest()
     fix_random_seed(whole["training"]["seed"] or 0)
+    torch.manual_seed((whole["training"]["seed"] or 0) + 1_000_003 * ranks.number())  # of dropout; all else is drawn alike
     settings = registry.resolve(whole["training"], schema=ConfigSchemaTraining)
     train_corpus, dev_corpus = resolve_dot_names(whole, [settings["train_corpus"], settings["dev_corpus"]])
     recorder = Recorder(nlp, settings["optimizer"], checkpoints, checkpoint_minutes, settings["before_update"])
     if checkpoint is not None:
         recorder.resume(checkpoint)
         stdout.write(f"going on from {checkpoint}\n")
-    elif any((output / name).exists() for name in ("model-best", "model-last")):
+    elif ranks.number() == 0 and any((output / name).exists() for name in ("model-best", "model-last")):
         keys = [*settings["score_weights"], *(references or {})]
         for name in ("model-last", "model-best", *(f"model-best-{key}" for key in keys)):
             shutil.rmtree(output / name, ignore_errors=True)
@@ -151,7 +165,8 @@ def train_config(
     )  # fmt: skip
     saver = Saver(nlp, output, settings["before_to_disk"], settings["optimizer"])
     with nlp.select_pipes(disable=settings["frozen_components"]), _kept_rows(whole, recorder.resumed_at):
-        log_step, finish_log = settings["logger"](nlp, stdout, stderr)
+        logger = settings["logger"] if ranks.number() == 0 else _silent
+        log_step, finish_log = logger(nlp, stdout, stderr)
     try:
         with recorder.between(), _stopping(recorder):
             for _, info, is_best in steps:
@@ -187,8 +202,10 @@ class Chooser:
             known = ", ".join(key for key, value in scores.items() if isinstance(value, float))
             raise UserError(f"a reference is given for {', '.join(unknown)}, which the evaluation has not; it has {known}")
         if self.references:
-            return sum(scores[key] / value for key, value in self.references.items()) / len(self.references), scores
-        return sum(weight * scores.get(key, 0.0) for key, weight in self.weights.items()), scores
+            chosen_by = sum(scores[key] / value for key, value in self.references.items()) / len(self.references)
+        else:
+            chosen_by = sum(weight * scores.get(key, 0.0) for key, weight in self.weights.items())
+        return ranks.first(chosen_by), scores
 
     def best_scores(self, scores: Dict[str, Any]) -> List[str]:
         """The scores that are higher now than ever before."""
@@ -205,6 +222,9 @@ class Saver:
         self.before = create_before_to_disk_callback(before)
 
     def save(self, is_best: bool, best_of: List[str]) -> None:
+        settle(self.nlp)
+        if ranks.number():
+            return
         last = self.output / "model-last"
         with self.nlp.use_params(self.optimizer.averages), replacing(last, "meta.json") as partial:
             self.before(self.nlp).to_disk(partial)
@@ -212,6 +232,18 @@ class Saver:
         for name in (["model-best"] if is_best else []) + [f"model-best-{key}" for key in best_of]:
             with replacing(self.output / name, "meta.json") as partial:
                 shutil.copytree(last, partial)
+
+
+def settle(nlp: Language) -> None:
+    """Every process takes the step that still waits; the one that writes must not do so alone."""
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, Transformer):
+            pipe.settle()
+
+
+def _silent(nlp: Language, stdout: IO, stderr: IO) -> Tuple[Any, Any]:
+    """The log of a process that does not speak."""
+    return lambda info: None, lambda: None
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any, Iterable, List, Optional
 from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Config, Model
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig
 
 from mtl.encoder.batch import EncoderBatch
@@ -13,6 +13,7 @@ from mtl.encoder.masking import MaskSettings
 from mtl.encoder.mlm import load_mlm
 from mtl.errors import UserError, check_choice, check_range
 from mtl.heads.head import Head, Rows
+from mtl.heads.loss import Loss
 from mtl.heads.masked_lm.module import MaskedLMHead
 from mtl.torch_model import set_module, torch_model
 
@@ -97,7 +98,7 @@ class MaskedLM(Head):
         module = self.model.attrs["build"](AutoConfig.for_model(settings.pop("model_type"), **settings))
         set_module(self.model, module.to(self._device()).eval())
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         if self.transformer.is_annealed(self.name) or not batch.train:  # it is there for the encoder
             return None
         encoder = self.transformer.encoder
@@ -109,7 +110,7 @@ class MaskedLM(Head):
         if not len(targets):
             return None
         logits = self._placed()(vectors, encoder.model.get_input_embeddings().weight)
-        return nn.functional.cross_entropy(logits, targets)
+        return Loss(nn.functional.cross_entropy(logits, targets), len(targets))
 
     def predict(self, docs: Iterable[Doc]) -> List[None]:
         return [None for _ in docs]

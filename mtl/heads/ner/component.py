@@ -10,11 +10,11 @@ from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 from thinc.api import Config, Model
-from torch import Tensor
 
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError
 from mtl.heads.head import Head, Rows, vectors_of
+from mtl.heads.loss import Loss
 from mtl.heads.ner.crf import span_probabilities, spans_of, viterbi
 from mtl.heads.ner.gold import allowed_tags
 from mtl.heads.ner.module import Tagger, aligned_steps
@@ -87,7 +87,7 @@ class EntityTagger(Head):
         if not self.labels:
             raise UserError(f"the head {self.name!r} has no labels: the annotated documents hold no entity")
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         tokens = batch.vectors([(i, None) for i, _ in rows])
         vectors, lengths, steps = aligned_steps(tokens)
         if not len(steps):
@@ -97,7 +97,8 @@ class EntityTagger(Head):
         allowed = [
             allowed_tags(example, self.cfg["labels"], kept - start) for (_, example), kept, start in zip(rows, own, tokens.starts)
         ]
-        return self._placed().loss(vectors, lengths[lengths > 0], np.concatenate(allowed), drop)
+        mean, emissions = self._placed().loss(vectors, lengths[lengths > 0], np.concatenate(allowed), drop)
+        return Loss(mean, len(steps), (emissions,))
 
     def predict(self, docs: Iterable[Doc]) -> Entities:
         """The best valid tag sequence of each Doc, as entities."""

@@ -41,10 +41,11 @@ class Tagger(nn.Module):
         infinity = float("-inf")
         return self.transitions.masked_fill(self.forbidden, infinity), self.start.masked_fill(self.forbidden_start, infinity)
 
-    def loss(self, vectors: Tensor, lengths: np.ndarray, allowed: np.ndarray, drop: float) -> Tensor:
-        """Mean over tokens; see `crf_loss`."""
+    def loss(self, vectors: Tensor, lengths: np.ndarray, allowed: np.ndarray, drop: float) -> Tuple[Tensor, Tensor]:
+        """The mean over tokens, see `crf_loss`; and the emissions, (steps, tags)."""
         transitions, start = self.scores()
-        return crf_loss(self(vectors, drop), transitions, start, allowed, lengths)
+        emissions = self(vectors, drop)
+        return crf_loss(emissions, transitions, start, allowed, lengths), emissions
 
     def copy_from(self, old: "Tagger") -> None:
         """Take over the weights of the tags that `old` has."""

@@ -10,12 +10,12 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 from thinc.api import Config, Model
-from torch import Tensor
 
 from mtl.data.docs import gold_questions, widened_span
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_range
 from mtl.heads.head import Head, Rows
+from mtl.heads.loss import Loss
 from mtl.heads.qa.metrics import best_threshold, score_answers, token_f1
 from mtl.heads.qa.module import SpanHead, best_spans, span_loss
 from mtl.torch_model import torch_model
@@ -156,7 +156,7 @@ class QuestionAnswerer(Head):
         self._in_training = True
         return super().update(examples, drop=drop, sgd=sgd, losses=losses)
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         pairs: Pairs = []
         spans: List[List[Tuple[int, int]]] = []
         for i, example in rows:
@@ -173,7 +173,10 @@ class QuestionAnswerer(Head):
             if seen or not gold:  # an answer that has no wordpieces teaches nothing
                 kept.append(row)
                 golds.append(seen or [(0, 0)])
-        return span_loss(self._placed()(tokens.select(kept), drop), golds) if kept else None
+        if not kept:
+            return None
+        logits = self._placed()(tokens.select(kept), drop)
+        return Loss(span_loss(logits, golds), len(kept), (logits.start, logits.end))
 
     # Prediction
 

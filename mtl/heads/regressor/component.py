@@ -10,12 +10,13 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Config, Model
-from torch import Tensor, nn
+from torch import nn
 
 from mtl.data.docs import gold_number, set_gold_number
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError
 from mtl.heads.head import Head, Rows, vectors_of
+from mtl.heads.loss import Loss
 from mtl.heads.regressor.module import Regressor
 from mtl.torch_model import torch_model
 
@@ -113,12 +114,12 @@ class DocumentRegressor(Head):
         self.cfg["mean"] = statistics.fmean(numbers)
         self.cfg["deviation"] = statistics.pstdev(numbers) or 1.0
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         """The mean squared error in standard deviations, which a constant guess has at 1."""
         predicted = self._placed()(batch.vectors([(i, None) for i, _ in rows]), drop)
         numbers = torch.tensor([gold_number(eg.reference, self.cfg["key"]) for _, eg in rows], dtype=torch.float64)
         gold = ((numbers - self.cfg["mean"]) / self.cfg["deviation"]).float().to(predicted.device)
-        return nn.functional.mse_loss(predicted, gold)
+        return Loss(nn.functional.mse_loss(predicted, gold), len(rows))
 
     def predict(self, docs: Iterable[Doc]) -> List[float]:
         docs = list(docs)

@@ -11,11 +11,12 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Config, Model
-from torch import Tensor, nn
+from torch import nn
 
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_choice
 from mtl.heads.head import Head, Rows, vectors_of
+from mtl.heads.loss import Loss
 from mtl.heads.tagger.module import Tagger
 from mtl.torch_model import torch_model
 
@@ -76,7 +77,7 @@ class TokenTagger(Head):
             raise UserError(f'the head {self.name!r}: {label!r} is no universal part of speech; for other tags set attr = "TAG"')
         return super().add_label(label)
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         """Cross-entropy, the mean over the annotated tokens that have wordpieces."""
         tokens = batch.vectors([(i, None) for i, _ in rows])
         place = {label: i for i, label in enumerate(self.labels)}
@@ -86,7 +87,8 @@ class TokenTagger(Head):
             return None
         device = tokens.vectors.device
         logits = self._placed()(tokens.vectors[torch.from_numpy(kept).to(device)], drop)
-        return nn.functional.cross_entropy(logits, torch.tensor(gold)[torch.from_numpy(kept)].to(device))
+        mean = nn.functional.cross_entropy(logits, torch.tensor(gold)[torch.from_numpy(kept)].to(device))
+        return Loss(mean, len(kept), (logits,))
 
     def predict(self, docs: Iterable[Doc]) -> List[np.ndarray]:
         """For each Doc the tags' places among the labels: (tokens,)."""

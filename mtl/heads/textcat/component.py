@@ -8,11 +8,11 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Config, Model
-from torch import Tensor
 
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_range
 from mtl.heads.head import Head, Rows, vectors_of
+from mtl.heads.loss import Loss, yes_and_no
 from mtl.heads.textcat.module import Textcat, exclusive_loss, multilabel_loss
 from mtl.torch_model import torch_model
 
@@ -132,7 +132,7 @@ class TextCategorizer(Head):
                 f"components.{self.name}.class_weights names {', '.join(unknown)}; the categories are {', '.join(self.labels)}"
             )
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         target = torch.tensor([[float(eg.reference.cats.get(label, 0.0)) for label in self.labels] for _, eg in rows])
         known = torch.tensor([[float(label in eg.reference.cats) for label in self.labels] for _, eg in rows])
         usable = (target.sum(1) > 0) if self.cfg["exclusive"] else (known.sum(1) > 0)
@@ -144,8 +144,10 @@ class TextCategorizer(Head):
         weights = target.new_tensor([self.cfg["class_weights"].get(label, 1.0) for label in self.labels])
         smoothing = self.cfg["label_smoothing"]
         if self.cfg["exclusive"]:
-            return exclusive_loss(logits, target / target.sum(1, keepdim=True), weights, smoothing)
-        return multilabel_loss(logits, target, known, weights, smoothing)
+            mean, count = exclusive_loss(logits, target / target.sum(1, keepdim=True), weights, smoothing)
+            return Loss(mean, count, (logits,))
+        mean, count = multilabel_loss(logits, target, known, weights, smoothing)
+        return Loss(mean, count, yes_and_no(logits))
 
     def predict(self, docs: Iterable[Doc]) -> List[List[float]]:
         """Scores of the labels, a row a Doc."""

@@ -1,6 +1,6 @@
 """The text categorizer. Pure torch."""
 
-from typing import Any, List
+from typing import Any, List, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -49,20 +49,23 @@ def mean_by_item(tokens: TokenVectors) -> Tensor:
     return nn.functional.embedding_bag(rows, tokens.vectors, padded[starts].to(rows.device), mode="mean")
 
 
-def exclusive_loss(logits: Tensor, target: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy with a target distribution, the weighted mean over docs.
+def exclusive_loss(logits: Tensor, target: Tensor, weights: Tensor, smoothing: float) -> Tuple[Tensor, float]:
+    """Cross-entropy with a target distribution, the weighted mean over docs, and the sum of their weights.
 
     logits, target: (docs, labels). weights: (labels,), of a doc the mean of its target's. smoothing: see `TextCategorizer`.
     """
     of_doc = target @ weights
     smoothed = (1 - smoothing) * target + smoothing / target.shape[1]
     losses = -(smoothed * logits.log_softmax(-1)).sum(-1)
-    return (of_doc * losses).sum() / of_doc.sum().clamp_min(1e-8)
+    return (of_doc * losses).sum() / of_doc.sum().clamp_min(1e-8), float(of_doc.sum())
 
 
-def multilabel_loss(logits: Tensor, target: Tensor, known: Tensor, weights: Tensor, smoothing: float) -> Tensor:
-    """Binary cross-entropy, weighted mean over the known labels. logits, target, known: (docs, labels). weights: (labels,)."""
+def multilabel_loss(logits: Tensor, target: Tensor, known: Tensor, weights: Tensor, smoothing: float) -> Tuple[Tensor, float]:
+    """Binary cross-entropy, weighted mean over the known labels, and the sum of their weights.
+
+    logits, target, known: (docs, labels). weights: (labels,).
+    """
     smoothed = (1 - smoothing) * target + smoothing / 2
     losses = nn.functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
     counted = known * weights
-    return (losses * counted).sum() / counted.sum().clamp_min(1e-8)
+    return (losses * counted).sum() / counted.sum().clamp_min(1e-8), float(counted.sum())
