@@ -349,3 +349,54 @@ def test_several_processes_do_not_train_stock_components(project, tmp_path, monk
     monkeypatch.setattr(module, "init_nlp", lambda config, **given: spacy.util.load_model_from_config(config, auto_fill=True))
     with pytest.raises(UserError, match="several processes train our own heads only, and the pipeline has tagger"):
         train(path, tmp_path / "out")
+
+
+LOGGERS = """[training.logger]
+@loggers = "spacy.ChainLogger.v1"
+[training.logger.logger1]
+@loggers = "mtl.ConsoleLogger.v1"
+balance_file = "{folder}/balance.jsonl"
+[training.logger.logger2]
+{second}
+[training.score_weights]
+"""
+
+
+def logged_by(project, tmp_path, second, **given):
+    path = project()
+    before, _, rest = path.read_text().partition("[training.logger]")
+    logger = LOGGERS.format(folder=tmp_path, second=second)
+    path.write_text(before + logger + rest.partition("[training.score_weights]\n")[2])
+    return train(path, tmp_path / "out", **given)
+
+
+def test_tensorboard(project, tmp_path):
+    pytest.importorskip("tensorboard", reason="pip install spacy-mtl[tensorboard]")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    given = f'@loggers = "mtl.TensorBoardLogger.v1"\nlog_dir = "{tmp_path / "board"}"'
+    _, _, said = logged_by(project, tmp_path, given)
+    events = EventAccumulator(str(tmp_path / "board")).Reload()
+    names = set(events.Tags()["scalars"])
+    assert {"loss/ner", "score/ents_f", "score", "balance/norm/ner", "balance/weight/textcat"} <= names
+    assert [event.step for event in events.Scalars("score/ents_f")] == [0, 5, 10, 15]
+    rows = [json.loads(row) for row in (tmp_path / "balance.jsonl").read_text().splitlines()]
+    assert [event.value for event in events.Scalars("balance/norm/ner")] == pytest.approx([row["norm/ner"] for row in rows])
+    assert said.count("CATS_ACC") == 1
+
+
+def test_mlflow(project, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="spacy-loggers logs to it where it is installed")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
+    logged_by(project, tmp_path, '@loggers = "spacy.MLflowLogger.v2"')
+    (run,) = mlflow.search_runs(output_format="list")
+    assert "loss_ner" in run.data.metrics and "ents_f" in run.data.metrics
+
+
+def test_wandb(project, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="spacy-loggers logs to it where it is installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    logged_by(project, tmp_path, '@loggers = "spacy.WandbLogger.v5"\nproject_name = "mtl"')
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))

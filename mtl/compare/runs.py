@@ -25,7 +25,7 @@ from mtl.errors import UserError, check_range
 from mtl.files import read_json, replacing, sha256_of, write_json
 from mtl.training.checkpoint import flat
 from mtl.training.evaluation import evaluate_pipeline
-from mtl.training.logger import means
+from mtl.training.logger import means, statistics_of
 
 Result = Dict[str, Any]
 Variant = Callable[[Config, str], Config]
@@ -239,7 +239,7 @@ def train_to_the_end(nlp: Language) -> Tuple[List[Dict[str, float]], Any]:
     with tqdm(total=most or None, unit="step", desc="train", leave=False, disable=not sys.stderr.isatty()) as bar:
         for _ in steps:
             bar.update()
-            seen += [found for _, pipe in nlp.pipeline if (found := getattr(pipe, "statistics", None))]
+            seen += statistics_of(nlp)
     return seen, settings["optimizer"].averages
 
 

@@ -29,7 +29,7 @@ def console_logger(balance_file: Optional[str] = None, progress_bar: Optional[st
             log_table(info)
             if path is None:
                 return
-            rows.extend(found for _, pipe in nlp.pipeline if (found := getattr(pipe, "statistics", None)))
+            rows.extend(statistics_of(nlp))
             if info is not None:
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"step": info["step"], **means(rows)}) + "\n")
@@ -38,6 +38,11 @@ def console_logger(balance_file: Optional[str] = None, progress_bar: Optional[st
         return log_step, finish_table
 
     return setup
+
+
+def statistics_of(nlp: Language) -> List[Dict[str, float]]:
+    """What the balances saw in the last update."""
+    return [found for _, pipe in nlp.pipeline if (found := getattr(pipe, "statistics", None))]
 
 
 def means(rows: List[Dict[str, float]]) -> Dict[str, float]:

@@ -24,7 +24,7 @@ from mtl.encoder.component import Transformer
 from mtl.errors import UserError, check_range
 from mtl.files import replacing
 from mtl.pipe import RobustPipe
-from mtl.training.checkpoint import Checkpoints, load_state, restore
+from mtl.training.checkpoint import Checkpoints, flat, load_state, restore
 from mtl.training.saving import without_local_paths
 
 
@@ -249,11 +249,16 @@ def _silent(nlp: Language, stdout: IO, stderr: IO) -> Tuple[Any, Any]:
 @contextmanager
 def _kept_rows(config: Config, step: int) -> Iterator[None]:
     """The rows of the logger's balance file from before the step that the run goes on from; the logger begins it anew."""
-    file = Path(config["training"]["logger"].get("balance_file") or "")
-    rows = file.read_text(encoding="utf-8").splitlines(keepends=True) if step and file.is_file() else []
+    named = [
+        value for key, value in flat(config["training"]["logger"]).items() if key.rpartition(".")[2] == "balance_file" and value
+    ]
+    kept = {Path(name): "" for name in named if step and Path(name).is_file()}
+    for file in kept:
+        rows = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept[file] = "".join(row for row in rows if json.loads(row)["step"] < step)
     yield
-    if rows:
-        file.write_text("".join(row for row in rows if json.loads(row)["step"] < step), encoding="utf-8")
+    for file, text in kept.items():
+        file.write_text(text, encoding="utf-8")
 
 
 @contextmanager
