@@ -400,3 +400,21 @@ def test_wandb(project, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     logged_by(project, tmp_path, '@loggers = "spacy.WandbLogger.v5"\nproject_name = "mtl"')
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_low_rank_updates_go_on_to_the_same_bits(project, tmp_path, monkeypatch):
+    pytest.importorskip("peft", reason="needs it: pip install spacy-mtl[lora]")
+    path = project()
+    path.write_text(path.read_text() + "lora = 2\n")
+    train(path, tmp_path / "whole")
+    whole = module.Recorder.before_update
+
+    def stopping(self, nlp, given):
+        self.stop = self.stop or (given["step"] == 8 and not self.replaying)
+        whole(self, nlp, given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Recorder, "before_update", stopping)
+        assert train(path, tmp_path / "stopped")[1]
+    assert not train(path, tmp_path / "stopped")[1]
+    assert_same(tmp_path / "whole" / "model-last", tmp_path / "stopped" / "model-last")

@@ -15,7 +15,6 @@ from mtl.adapt.batches import Batch, Batches, fixed_batches, moved
 from mtl.adapt.blocks import BlockSettings, Corpus, count_words_pieces, load_corpus
 from mtl.adapt.checkpoint import Checkpoints, shape_of
 from mtl.adapt.cleaning import CleanSettings
-from mtl.adapt.lora import add_lora, merge_lora
 from mtl.adapt.probe import Probe
 from mtl.adapt.ranks import Ranks
 from mtl.adapt.replaced import load_replaced, replaced_loss
@@ -23,6 +22,7 @@ from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.trainer import Trainer
 from mtl.adapt.watch import DOMAIN, GENERAL, Watch
 from mtl.encoder.limits import faster_in_bf16, real_length
+from mtl.encoder.lora import add_lora, merge_lora
 from mtl.encoder.masking import MaskSettings
 from mtl.encoder.mlm import Loss, load_mlm, masked_loss, mean_loss
 from mtl.encoder.sources import load_tokenizer

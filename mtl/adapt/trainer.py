@@ -15,11 +15,11 @@ from transformers import PreTrainedModel
 
 from mtl.adapt.batches import DROPOUT, Batches, count_pieces, moved, seed_of, share_of
 from mtl.adapt.checkpoint import Checkpoints, Progress, load_optimizer, load_progress, load_weights
-from mtl.adapt.lora import lora_parameters
 from mtl.adapt.ranks import Ranks
 from mtl.adapt.settings import AdaptSettings
 from mtl.adapt.watch import GENERAL, Watch, perplexities
 from mtl.encoder.limits import depth_of, layer_count
+from mtl.encoder.lora import lora_parameters
 from mtl.encoder.mlm import Loss, head_parameters, start_at_frequencies
 from mtl.errors import UserError
 

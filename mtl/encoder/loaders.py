@@ -8,6 +8,7 @@ from thinc.api import Model
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from mtl.encoder.limits import reinit_top_layers, set_attention_dropout, set_dropout
+from mtl.encoder.lora import add_lora, merged
 from mtl.encoder.sources import load_config, load_pretrained, load_tokenizer
 from mtl.encoder.torch_encoder import Encoder, EncoderSettings
 from mtl.errors import UserError, check_range
@@ -19,7 +20,7 @@ Loader = Callable[[], Tuple[PreTrainedModel, PreTrainedTokenizerFast]]
 
 
 def huggingface_loader(
-    name: str, attention_dropout: float = 0.0, dropout: Optional[float] = None, reinit_layers: int = 0
+    name: str, attention_dropout: float = 0.0, dropout: Optional[float] = None, reinit_layers: int = 0, lora: int = 0
 ) -> Loader:
     """`mtl.HuggingFaceLoader.v1`, for `[initialize.components.transformer.encoder_loader]`.
 
@@ -27,10 +28,17 @@ def huggingface_loader(
     when the pipeline is initialized, never later. attention_dropout (float): of attention weights, in training. See
     `set_attention_dropout` for what a value above 0 costs. dropout (float): of hidden states; null leaves the checkpoint's.
     reinit_layers (int): how many of the top layers start anew (Zhang et al. 2021, https://arxiv.org/abs/2006.05987).
+    lora (int): the rank of updates that are trained in place of the encoder's own weights (Hu et al. 2021,
+    https://arxiv.org/abs/2106.09685), and merged into them when the pipeline is saved; 0: those themselves are trained.
     """
     check_range("attention_dropout", attention_dropout, 0.0, 1.0)
     check_range("dropout", 0.0 if dropout is None else dropout, 0.0, 1.0)
     check_range("reinit_layers", reinit_layers, 0)
+    check_range("lora", lora, 0)
+    if lora and reinit_layers:
+        raise UserError(
+            f"lora = {lora} and reinit_layers = {reinit_layers}: layers that start anew need all their weights trained"
+        )
 
     def load() -> Tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         config = load_config(name)
@@ -43,6 +51,8 @@ def huggingface_loader(
             raise UserError(f"encoder {name!r}: the checkpoint lacks {len(lost)} weights, {lost[0]} among them")
         if reinit_layers:
             reinit_top_layers(model, reinit_layers)
+        if lora:
+            add_lora(model, lora)
         return model, load_tokenizer(name)
 
     return load
@@ -74,7 +84,7 @@ def save_encoder(encoder: Encoder, folder: Path) -> None:
     """
     encoder.model.config._name_or_path = ""
     with replacing(folder, "config.json") as partial:
-        encoder.model.save_pretrained(partial, safe_serialization=True)
+        merged(encoder.model).save_pretrained(partial, safe_serialization=True)  # type: ignore[operator]
         encoder.tokenizer.save_pretrained(partial)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl.encoder.attention import BlockedAttention
+from mtl.encoder.lora import merged
 from mtl.errors import UserError
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -148,6 +149,7 @@ def served(model: nn.Module, precision: str) -> nn.Module:
 
     int8 keeps what is no linear layer in bf16 where the processor multiplies that. RETURNS: `model` itself where that is as good.
     """
+    model = merged(model)
     device = next(model.parameters()).device
     packs = device.type == "cpu" and _is_x86() and torch.backends.mkldnn.is_available()
     if precision == "fp32" and not packs:

@@ -14,6 +14,7 @@ from spacy.language import Language
 
 from mtl import ranks
 from mtl.encoder.component import Transformer
+from mtl.encoder.lora import has_lora
 from mtl.errors import UserError
 from mtl.files import read_json, replacing, write_json
 from mtl.torch_model import Parameters
@@ -59,6 +60,7 @@ class Checkpoints:
             partial.mkdir()
             nlp.to_disk(partial / "pipeline")  # first: it takes a step that is still owed
             tensors = optimizer.tensors() if isinstance(optimizer, TorchOptimizer) else {}
+            tensors |= {f"lora/{name}/{key}": one for name, own in low_rank(nlp).items() for key, one in own.items()}
             tensors |= {f"random/torch/{number}": own for number, own in enumerate(states)}
             version, internal, gauss = random.getstate()
             kind, keys, *position = np.random.get_state()  # type: ignore[misc]
@@ -84,7 +86,8 @@ def load_state(checkpoint: Path) -> Dict[str, Any]:
 def restore(checkpoint: Path, nlp: Language, optimizer: Any) -> None:
     """Put pipeline, optimizer, balance and chance where they were. RAISES (UserError): a file is broken."""
     state = load_state(checkpoint)
-    nlp.from_disk(checkpoint / "pipeline")
+    updated = low_rank(nlp)  # in the pipeline that was saved they are merged
+    nlp.from_disk(checkpoint / "pipeline", exclude=list(updated))
     for name, pipe in nlp.pipeline:
         take(pipe, state["pipes"].get(name, {}))
     file = checkpoint / "optimizer.safetensors"
@@ -94,6 +97,10 @@ def restore(checkpoint: Path, nlp: Language, optimizer: Any) -> None:
         raise UserError(
             f"{file}: the checkpoint is broken ({error}). Delete its folder to go on from an earlier one, or {AGAIN}"
         ) from error
+    for name, own in updated.items():
+        for key, one in own.items():
+            one.copy_(tensors.pop(f"lora/{name}/{key}"))
+        nlp.get_pipe(name).encoder.serving.forget()  # type: ignore[attr-defined]
     states = [tensors.pop(f"random/torch/{number}") for number in range(ranks.count())]
     torch.set_rng_state(states[ranks.number()])
     if isinstance(optimizer, TorchOptimizer):
@@ -106,6 +113,15 @@ def restore(checkpoint: Path, nlp: Language, optimizer: Any) -> None:
     random.setstate((version, tuple(internal), gauss))
     kind, keys, *position = state["random"]["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *position))
+
+
+def low_rank(nlp: Language) -> Dict[str, Dict[str, torch.Tensor]]:
+    """Of each transformer that trains low-rank updates beside its weights, these."""
+    models = {name: pipe.encoder.model for name, pipe in nlp.pipeline if isinstance(pipe, Transformer)}
+    return {
+        name: {key: one.detach() for key, one in model.named_parameters() if "lora_" in key}
+        for name, model in models.items() if has_lora(model)
+    }  # fmt: skip
 
 
 def learned(pipe: Any) -> Dict[str, Any]:

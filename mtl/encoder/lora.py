@@ -1,5 +1,9 @@
-"""Low-rank updates beside frozen weights (Hu et al. 2021, LoRA), by way of peft, merged into the weights at the end."""
+"""Low-rank updates beside frozen weights (Hu et al. 2021, LoRA), by way of peft, merged into the weights when they are saved.
 
+Pure torch.
+"""
+
+import copy
 from typing import List
 
 from torch import nn
@@ -19,6 +23,19 @@ def add_lora(encoder: nn.Module, rank: int) -> None:
         raise UserError('lora needs peft: pip install "spacy-mtl[lora]"') from None
     names = {name.rpartition(".")[2] for name, layer in encoder.named_modules() if isinstance(layer, (nn.Linear, Conv1D))}
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=sorted(names)), encoder)
+
+
+def has_lora(encoder: nn.Module) -> bool:
+    return any("lora_" in name for name, _ in encoder.named_parameters())
+
+
+def merged(encoder: nn.Module) -> nn.Module:
+    """The encoder without updates beside its weights: itself, or a copy in which they are merged."""
+    if not has_lora(encoder):
+        return encoder
+    plain = copy.deepcopy(encoder)
+    merge_lora(plain)
+    return plain
 
 
 def lora_parameters(encoder: nn.Module) -> List[nn.Parameter]:
