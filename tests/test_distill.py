@@ -1,4 +1,4 @@
-"""`mtl distill`: students with fewer layers of a finished pipeline."""
+"""`mtl distill`: students of a finished pipeline, with fewer layers or narrower ones."""
 
 import json
 
@@ -10,8 +10,10 @@ from transformers import AutoModel
 
 from mtl.cli.app import app
 from mtl.data.docs import write_docs
+from mtl.encoder.component import tokens_of
 from mtl.errors import UserError
-from mtl.training.distill import encoder_of, keep_layers, taught
+from mtl.training.distill import encoder_of, taught
+from mtl.training.shrink import keep_layers, narrow
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,49 @@ def test_layers_that_differ_by_their_number_stay(tmp_path):
     nlp = make_nlp(save_tiny("modernbert", tmp_path / "encoder"), heads=("ner",))
     with pytest.raises(UserError, match="the layers of a modernbert differ by their number"):
         keep_layers(encoder_of(nlp), 1)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "mpnet", "deberta-v2"])
+def test_a_narrow_encoder_keeps_what_weighs_most(tmp_path, family):
+    """Neurons that are never heard go first: without them the vectors are the same."""
+    setting = "hidden_dim" if family == "distilbert" else "intermediate_size"
+    nlp = make_nlp(save_tiny(family, tmp_path / "encoder", **{setting: 64}), heads=("ner",))
+    encoder = encoder_of(nlp)
+    ups = [one for one in encoder.model.modules() if isinstance(one, torch.nn.Linear) and one.out_features == 64]
+    downs = [one for one in encoder.model.modules() if isinstance(one, torch.nn.Linear) and one.in_features == 64]
+    assert len(ups) == len(downs) == 2
+    for i, down in enumerate(downs):
+        down.weight.data[:, i::2] = 0  # every other neuron weighs nothing
+    encoder.serving.forget()
+    text = "The pump failed in Oslo."
+    before = encoder.encode([tokens_of([nlp.make_doc(text)])[0]]).vectors
+    narrow(encoder, 0.5, [text])
+    after = encoder.encode([tokens_of([nlp.make_doc(text)])[0]]).vectors
+    assert torch.allclose(before, after, atol=1e-5)
+    assert [up.weight.shape[0] for up in ups] == [down.weight.shape[1] for down in downs] == [32, 32]
+    nlp.to_disk(tmp_path / "out")
+    loaded = AutoModel.from_pretrained(tmp_path / "out" / "transformer" / "encoder")
+    assert getattr(loaded.config, setting) == 32
+    assert torch.equal(encoder_of(spacy.load(tmp_path / "out")).encode(tokens_of([nlp.make_doc(text)])).vectors, after)
+
+
+@pytest.mark.parametrize("family", ["modernbert", "gpt2"])
+def test_what_cannot_be_narrowed(tmp_path, family):
+    nlp = make_nlp(save_tiny(family, tmp_path / "encoder"), heads=("ner",))
+    with pytest.raises(UserError, match=f"the feed-forward layers of a {family} are not two linear ones"):
+        narrow(encoder_of(nlp), 0.5, ["The pump failed."])
+
+
+def test_a_narrow_student(project, tmp_path, capsys):
+    dev = project / "asked.spacy"
+    run(project / "teacher", "--asked", dev, "--dev", dev, "--layers", "4", "--width", "0.5", "--passes", "60",
+        "--learn-rate", "2e-3", "--out", tmp_path / "s")  # fmt: skip
+    said, report = capsys.readouterr().out, json.loads((tmp_path / "s" / "distill.json").read_text())
+    assert list(report["students"]) == ["4", "4-width-0.5"] and report["width"] == 0.5 and "4-width-0.5 " in said
+    student = spacy.load(tmp_path / "s" / "layers-4-width-0.5")
+    assert encoder_of(student).model.config.intermediate_size == 16 and encoder_of(student).layers == 4  # of 37
+    scores = [report["students"][name]["scores"] for name in report["students"]]
+    assert all(value > 0.8 * scores[0][key] for key, value in scores[1].items())
 
 
 def test_students_learn_what_the_teacher_says(project, tmp_path, capsys):
@@ -105,6 +150,7 @@ def test_what_the_teacher_says_becomes_annotation(project):
         (["--layers", "2"], r"no text to learn from"),
         (["--layers", "2", "--text", "nowhere.txt"], r"nowhere.txt"),
         (["--layers", "2", "--passes", "0"], r"passes = 0"),
+        (["--layers", "2", "--width", "1.5"], r"width = 1.5 is out of range"),
     ],
 )
 def test_mistakes(project, tmp_path, given, words):

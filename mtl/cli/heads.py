@@ -97,7 +97,8 @@ def distill(
     asked: List[Path] = typer.Option([], help="Converted files whose documents and questions it also learns on (repeatable)."),
     dev: List[Path] = HeadDev,
     out: Path = typer.Option(..., "--out", "-o", help="The folder to write the students to."),
-    layers: str = typer.Option("4,3,2", help="Layers of the students' encoders."),
+    layers: str = typer.Option("4,3,2", help="Layers of the students' encoders, at most the teacher's."),
+    width: float = typer.Option(1.0, help="The share of the neurons of feed-forward layers that a student keeps."),
     passes: float = typer.Option(3.0, help="Passes over the text."),
     learn_rate: float = typer.Option(3e-4, help="Peak learning rate; the heads' is three times that."),
     seed: int = typer.Option(0),
@@ -106,6 +107,7 @@ def distill(
 
     \b
     Example: mtl distill en_mtl_maintenance --text domain.txt --asked train.spacy --dev dev.spacy --out students
+    Example: mtl distill ... --layers 6,3 --width 0.5
     """
     from mtl.adapt.text import stream_documents, text_files
     from mtl.training.distill import distill as make_students
@@ -117,5 +119,5 @@ def distill(
     except ValueError:
         raise UserError(f"--layers {layers!r}: give whole numbers, as in 4,3,2") from None
     texts = stream_documents(text_files(text)) if text else iter(())
-    report = make_students(pipeline, texts, asked, dev, counts, out, passes, learn_rate, typer.echo, seed)
+    report = make_students(pipeline, texts, asked, dev, counts, out, passes, learn_rate, typer.echo, seed, width)
     typer.echo(f"\n{distill_table(report)}\n\n{out}")

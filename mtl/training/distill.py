@@ -1,4 +1,4 @@
-"""Smaller students of a finished pipeline: fewer layers, taught by its own predictions on domain text."""
+"""Smaller students of a finished pipeline: fewer or narrower layers, taught by its own predictions on domain text."""
 
 import math
 import random
@@ -12,7 +12,6 @@ from spacy.training import Example
 from spacy.training.batchers import minibatch_by_words
 from spacy.util import load_model
 from thinc.api import fix_random_seed
-from torch import nn
 from tqdm import tqdm
 
 from mtl.data.docs import bare_doc, gold_questions, read_docs
@@ -27,6 +26,7 @@ from mtl.training.evaluation import evaluate_pipeline, name_of, shown
 from mtl.training.optimizer import adamw
 from mtl.training.saving import without_local_paths
 from mtl.training.schedules import warmup_linear
+from mtl.training.shrink import keep_layers, narrow
 
 STEP_WORDS = 1000  # as the encoder reads them, in a step
 LONGEST = 2000  # tokens of a text that is learned from; a longer one is cut
@@ -36,38 +36,46 @@ Echo = Callable[[str], None]
 
 def distill(
     pipeline: str, texts: Iterable[str], asked: Sequence[Path], dev: Sequence[Path], layers: Sequence[int], out: Path,
-    passes: float, learn_rate: float, echo: Echo, seed: int = 0,
+    passes: float, learn_rate: float, echo: Echo, seed: int = 0, width: float = 1.0,
 ) -> Dict[str, Any]:  # fmt: skip
-    """Make a student for each number of layers, and write it to `out/layers-N`.
+    """Make a student for each number of layers, and write it to `out/layers-N`, or `out/layers-N-width-W`.
 
-    A student begins as the teacher with some of its layers, evenly spread, and every head; it learns what the teacher says of the
-    texts and of the documents in `asked`, whose questions the teacher answers. texts: unlabelled. dev: what all are scored on.
-    passes: over texts and documents. RETURNS: the report, also in `out/distill.json`: "students" {layers: {"scores",
+    A student begins as the teacher with some of its layers, evenly spread, and every head (see `keep_layers` and `narrow`); it
+    learns what the teacher says of the texts and of the documents in `asked`, whose questions the teacher answers.
+
+    texts: unlabelled. dev: what all are scored on. passes: over texts and documents. width: the share of the neurons of
+    feed-forward layers that is kept. RETURNS: the report, also in `out/distill.json`: "students" {NAME: {"scores",
     "words_per_second", "over_teacher"}}, the teacher's own among them. RAISES (UserError): a number of layers that the encoder
-    has not; nothing to learn from.
+    has not; nothing to learn from; feed-forward layers that cannot be narrowed.
     """
     check_range("passes", passes, 0.01)
     check_range("learn-rate", learn_rate, 0.0, 1.0)
+    check_range("width", width, 0.01, 1.0)
     check_target(out, "distill.json")
     teacher = load_model(pipeline)
     whole = encoder_of(teacher).layers
+    most = whole if width < 1 else whole - 1
     for count in layers:
-        if not 1 <= count < whole:
-            raise UserError(f"layers = {count}: the teacher's encoder has {whole}; give numbers from 1 to {whole - 1}")
+        if not 1 <= count <= most:
+            raise UserError(f"layers = {count}: the teacher's encoder has {whole}; give numbers from 1 to {most}")
     references = list(taught(teacher, texts, asked, echo))
     if not references:
         raise UserError("there is no text to learn from: name some with --text, or labelled documents with --asked")
-    students = {whole: teacher}
+    students = {str(whole): teacher}
     for count in layers:
-        student = students[count] = load_model(pipeline)
+        student = load_model(pipeline)
         keep_layers(encoder_of(student), count)
-        learn(student, references, passes, learn_rate, seed, f"{count} layers")
-    report = compare_students(students, dev, echo)
+        if width < 1:
+            narrow(encoder_of(student), width, [reference.text for reference in references])
+        name = f"{count}" + (f"-width-{width:g}" if width < 1 else "")
+        learn(student, references, passes, learn_rate, seed, f"layers {name}")
+        students[name] = student
+    report = {"teacher_layers": whole, "width": width, **compare_students(students, dev, echo)}
     with replacing(out, "distill.json") as partial:
         partial.mkdir()
-        for count in layers:
-            students[count].to_disk(partial / f"layers-{count}")
-            without_local_paths(partial / f"layers-{count}" / "config.cfg")
+        for name in list(students)[1:]:
+            students[name].to_disk(partial / f"layers-{name}")
+            without_local_paths(partial / f"layers-{name}" / "config.cfg")
         write_json(partial / "distill.json", report)
     return report
 
@@ -78,25 +86,6 @@ def encoder_of(nlp: Language) -> Encoder:
         if isinstance(pipe, Transformer):
             return pipe.encoder
     raise UserError(f"the pipeline has no mtl_transformer; its components are {', '.join(nlp.pipe_names)}")
-
-
-def keep_layers(encoder: Encoder, count: int) -> None:
-    """Leave so many layers of the transformer, the first and the last and others evenly between, in place.
-
-    Sanh et al. 2019, DistilBERT, begin in the same way. RAISES (UserError): its layers stand in no list.
-    """
-    whole = encoder.layers
-    if hasattr(encoder.model.config, "global_attn_every_n_layers"):
-        raise UserError(f"the layers of a {encoder.model.config.model_type} differ by their number, and cannot be taken out")
-    for module in encoder.model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, nn.ModuleList) and len(child) == whole and name in ("layer", "layers", "h", "block", "blocks"):
-                chosen = [round(i * (whole - 1) / max(count - 1, 1)) for i in range(count)]
-                setattr(module, name, nn.ModuleList(child[i] for i in chosen))
-                encoder.model.config.num_hidden_layers = count
-                encoder.serving.forget()
-                return
-    raise UserError(f"the layers of a {encoder.model.config.model_type} cannot be taken out")
 
 
 def taught(teacher: Language, texts: Iterable[str], asked: Sequence[Path], echo: Echo) -> Iterator[Doc]:
@@ -138,19 +127,19 @@ def learn(student: Language, references: List[Doc], passes: float, learn_rate: f
         optimizer.step_schedules()
 
 
-def compare_students(pipelines: Dict[int, Language], dev: Sequence[Path], echo: Echo) -> Dict[str, Any]:
+def compare_students(pipelines: Dict[str, Language], dev: Sequence[Path], echo: Echo) -> Dict[str, Any]:
     """Scores on dev, and words a second in turn, of the teacher (which comes first) and its students."""
     found: Dict[str, Dict[str, Any]] = {}
-    for count, nlp in pipelines.items():
-        echo(f"scoring {count} layers")
+    for name, nlp in pipelines.items():
+        echo(f"scoring layers {name}")
         scores = evaluate_pipeline(nlp, dev)["scores"]
-        found[str(count)] = {"scores": {key: scores[key] for key in headlines(scores)}}
+        found[name] = {"scores": {key: scores[key] for key in headlines(scores)}}
     teacher = next(iter(pipelines.values()))
     texts = [doc.text for path in dev for doc in read_docs(path, teacher.vocab)]
     texts = random.Random(0).sample(texts, min(TIMED, len(texts)))
-    for name, rate in time_in_turn({str(count): nlp for count, nlp in pipelines.items()}, texts, 3.0, lambda _: None).items():
+    for name, rate in time_in_turn(pipelines, texts, 3.0, lambda _: None).items():
         found[name] |= {"words_per_second": rate["words_per_second"], "over_teacher": rate["over_first"]}
-    return {"teacher_layers": int(next(iter(found))), "students": found, "machine": machine()}
+    return {"students": found, "machine": machine()}
 
 
 def distill_table(report: Dict[str, Any]) -> str:
@@ -158,8 +147,9 @@ def distill_table(report: Dict[str, Any]) -> str:
     rows = report["students"]
     keys = list(next(iter(rows.values()))["scores"])
     names = [name_of(key).replace(": ", " ") for key in keys]
-    lines = [f"{'layers':8}{'words/s':>9}{'over teacher':>14}" + "".join(f"  {name}" for name in names)]
-    for count, row in rows.items():
+    width = max(8, 2 + max(map(len, rows)))
+    lines = [f"{'layers':{width}}{'words/s':>9}{'over teacher':>14}" + "".join(f"  {name}" for name in names)]
+    for student, row in rows.items():
         scores = "".join(f"  {shown(key, row['scores'][key]):>{len(name)}}" for key, name in zip(keys, names))
-        lines.append(f"{count:8}{row['words_per_second']:>9,.0f}{row['over_teacher']:>14.2f}{scores}")
+        lines.append(f"{student:{width}}{row['words_per_second']:>9,.0f}{row['over_teacher']:>14.2f}{scores}")
     return "\n".join(lines)
