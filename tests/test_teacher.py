@@ -1,5 +1,7 @@
 """Distillation: a finished pipeline teaches a head, with a share that falls to nothing."""
 
+import math
+
 import pytest
 import spacy
 import torch
@@ -7,6 +9,7 @@ from conftest import gold_doc, make_nlp, overfit, sample_examples, save_tiny
 from spacy.training import Example
 
 from mtl.errors import UserError
+from mtl.heads.loss import LOWEST, Loss, taught_by
 from mtl.heads.teacher import Teacher
 from mtl.training.checkpoint import learned, take
 from mtl.training.optimizer import adamw
@@ -66,8 +69,8 @@ def test_the_share_falls_along_a_line_and_the_loss_is_mixed(tiny, teachers):
     examples = [eg for eg in wrong(nlp) if eg.reference.cats]
     rows = list(enumerate(examples))
     with torch.no_grad():
-        gold = head.loss(rows, transformer.batch(examples), 0.0).mean.item()
-        taught = head.loss(head.teacher.rows(rows), transformer.batch(examples), 0.0).mean.item()
+        found = head.loss(rows, transformer.batch(examples), 0.0)
+        gold, taught = found.mean.item(), taught_by(found, head.teacher.logits(rows)).mean.item()
     assert gold != pytest.approx(taught, rel=1e-3)
     for share in (1.0, 0.75, 0.5, 0.25, 0.0, 0.0):
         assert head.teacher.share == share
@@ -89,6 +92,33 @@ def test_each_document_is_shown_to_the_teacher_once(tiny, teachers):
     for _ in range(3):
         nlp.update(sample_examples(nlp), sgd=adamw(1e-3))
     assert encoder.passes == after_one
+
+
+def test_the_cross_entropy_by_hand():
+    """Two tables for three examples; of the second the teacher has another number of rows, and the third has a shorter text."""
+    third = torch.tensor([[0.0, 0.0, -math.inf]])
+    start = torch.cat([torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), third])
+    found = Loss(torch.tensor(0.0), 3, (start, start), [0, 1, 2])
+    assert [[len(table) for table in rows] for rows in found.by_example(4)] == [[1, 1], [1, 1], [1, 1], [0, 0]]
+    theirs = [torch.tensor([[2.0, 0.0, 0.0]])] * 2, [torch.zeros(2, 3)] * 2, [torch.tensor([[1.0, 0.0]])] * 2
+    loss = taught_by(found, theirs)
+    first = -(theirs[0][0].softmax(-1) * start[:1].log_softmax(-1)).sum()
+    last = -(torch.tensor([1.0, 0.0]).softmax(-1) * torch.tensor([0.0, 0.0]).log_softmax(-1)).sum()
+    assert loss.mean.item() == pytest.approx((first + last).item() / 2) and loss.count == 2
+    assert taught_by(found, [[torch.zeros(0, 1)] * 2] * 3) is None and LOWEST < -1000
+
+
+@pytest.mark.parametrize("head", ["textcat", "ner", "qa"])
+def test_where_labels_differ_the_teacher_decides(tiny, teachers, head):
+    """One label more than the teacher has: its decisions teach; questions have no labels."""
+    nlp = student(tiny, head, teachers, 100)
+    pipe = nlp.get_pipe(head)
+    assert pipe.teacher.speaks_alike
+    if head != "qa":
+        pipe.add_label("MORE")
+        assert not pipe.teacher.speaks_alike
+    nlp.update(sample_examples(nlp), sgd=adamw(1e-3))
+    assert bool(pipe.teacher._known) == (head != "qa") and bool(pipe.teacher._logits) == (head == "qa")
 
 
 def test_entities_that_the_teacher_is_not_sure_of_are_left_open(tiny, teachers):

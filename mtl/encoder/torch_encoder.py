@@ -1,6 +1,8 @@
 """The shared transformer: texts with token positions in, one vector a token out. Pure torch, no spaCy."""
 
 import inspect
+import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -13,6 +15,7 @@ from mtl.encoder.limits import check_memory, depth_of, good_batch, layer_count, 
 from mtl.encoder.masking import MaskSettings, mask
 from mtl.encoder.precision import PRECISIONS, Serving, predicting_in, training_in, usable
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
+from mtl.encoder.workers import side_by_side, workers
 from mtl.errors import UserError, check_choice, check_range
 from mtl.stages import stage
 
@@ -185,13 +188,13 @@ class Encoder(nn.Module):
             windows, aligned = self._windows(docs, prompts)
         self.passes += len(docs)
         if not train:
-            with stage("encode"), predicting_in(self.serving.precision, self.device):
-                vectors, summaries = self._read(self.serving.model(self.model), windows, lengths)
+            with stage("encode"), torch.inference_mode():
+                vectors, summaries = self._read(self.serving.model(self.model), windows, lengths, workers(self.device))
             return TokenVectors(vectors, summaries, lengths, aligned)
         self.train()
         try:
             with training_in(self._trains_in, self.device):
-                vectors, summaries = self._read(self.model, windows, lengths)
+                vectors, summaries = self._read(self.model, windows, lengths, 0)
         finally:
             self.eval()
         return TokenVectors(vectors, summaries, lengths, aligned)
@@ -276,38 +279,53 @@ class Encoder(nn.Module):
                 raise UserError(f"the question {prompt!r} is empty for the tokenizer")
         return [encoding.ids for encoding in encodings]
 
-    def _read(self, model: nn.Module, windows: _Windows, lengths: np.ndarray) -> Tuple[Tensor, Tensor]:
-        """Run the windows through the model, and read each token's vector and each item's summary off them, batch by batch."""
+    def _read(self, model: nn.Module, windows: _Windows, lengths: np.ndarray, count: int) -> Tuple[Tensor, Tensor]:
+        """Run the windows through the model, and read each token's vector and each item's summary off them, batch by batch.
+
+        count: batches that run side by side; 0 in training.
+        """
         vectors = torch.zeros(int(lengths.sum()), self.width, device=self.device)
         summaries = torch.zeros(len(lengths), self.width, device=self.device)
         sizes, item = np.array([len(ids) for ids in windows.ids], dtype=np.int64), np.array(windows.item, dtype=np.int64)
         token, window, position = windows.pairs.T
         token_share, item_share = _shares(token), _shares(item)
-        batches = list(self._batches(sizes))
+        batches = list(self._batches(sizes, max(count, 1)))
         batch_of = np.empty_like(sizes)
         for i, batch in enumerate(batches):
             batch_of[batch] = i
         order = np.argsort(batch_of[window], kind="stable")
         bounds = np.searchsorted(batch_of[window[order]], np.arange(len(batches) + 1))
         start = np.empty_like(sizes)  # the row where each window starts in its batch
-        for i, batch in enumerate(batches):
-            longest = int(sizes[batch[-1]])
+        for batch in batches:
+            start[batch] = np.arange(len(batch)) * int(sizes[batch[-1]])
+
+        def run(i: int) -> Tuple[_Sums, _Sums]:
+            batch, own = batches[i], order[bounds[i] : bounds[i + 1]]
+            by_item = batch[np.argsort(item[batch], kind="stable")]
+            summary = start[by_item] + (sizes[by_item] - 1 if self.template.summary_last else 0)
             ids, prompt_ends = [windows.ids[j] for j in batch], [windows.types[j] for j in batch]
-            hidden = self._forward_or_halve(model, ids, prompt_ends, longest)
-            start[batch] = np.arange(len(batch)) * longest
-            own = order[bounds[i] : bounds[i + 1]]
-            _add_rows(vectors, hidden, start[window[own]] + position[own], token[own], token_share[own])
-            summary = start[batch] + (sizes[batch] - 1 if self.template.summary_last else 0)
-            by_item = np.argsort(item[batch], kind="stable")
-            _add_rows(summaries, hidden, summary[by_item], item[batch][by_item], item_share[batch][by_item])
+            with predicting_in(self.serving.precision, self.device) if count else nullcontext():  # of the thread that it runs in
+                hidden = self._forward_or_halve(model, ids, prompt_ends, int(sizes[batch[-1]]))
+                return (
+                    _sums_by_group(hidden, start[window[own]] + position[own], token[own], token_share[own]),
+                    _sums_by_group(hidden, summary, item[by_item], item_share[by_item]),
+                )
+
+        for of_tokens, of_items in side_by_side(run, range(len(batches)), count):
+            of_tokens.add_to(vectors)
+            of_items.add_to(summaries)
         return vectors, summaries
 
-    def _batches(self, sizes: np.ndarray) -> Iterator[np.ndarray]:
-        """Windows in order of length, as many as fit the budget of padded wordpieces."""
+    def _batches(self, sizes: np.ndarray, count: int = 1) -> Iterator[np.ndarray]:
+        """Windows in order of length, as many as fit the budget of padded wordpieces; of few, as much for each worker."""
         order = np.argsort(sizes, kind="stable")
+        most = self.batch_pieces
+        if count > 1:
+            rounds = max(1, math.ceil(sizes.sum() / (most * count)))
+            most = min(most, math.ceil(sizes.sum() / (rounds * count)))
         first = 0
         for i, size in enumerate(sizes[order].tolist()):
-            if i > first and size * (i + 1 - first) > self.batch_pieces:
+            if i > first and size * (i + 1 - first) > most:
                 yield order[first:i]
                 first = i
         if first < len(order):
@@ -368,11 +386,23 @@ def _shares(group: np.ndarray) -> np.ndarray:
     return (1 / np.maximum(np.bincount(group), 1))[group].astype(np.float32)
 
 
-def _add_rows(total: Tensor, hidden: Tensor, rows: np.ndarray, group: np.ndarray, share: np.ndarray) -> None:
-    """Add the weighted rows of each group (ascending) to its row of `total`, in place."""
-    if not len(rows):
-        return
-    first = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
-    index, starts, place, weights = (torch.from_numpy(array).to(hidden.device) for array in (rows, first, group[first], share))
+@dataclass
+class _Sums:
+    """Sums of rows, (groups, width), and each group's row of the table that they are to be added to."""
+
+    sums: Tensor
+    place: np.ndarray
+
+    def add_to(self, total: Tensor) -> None:
+        if self.sums.is_inference() and total.device.type == "cpu":
+            total.numpy()[self.place] += self.sums.numpy()  # torch would wake its threads, which the workers are in need of
+        else:
+            total[torch.from_numpy(self.place).to(total.device)] += self.sums
+
+
+def _sums_by_group(hidden: Tensor, rows: np.ndarray, group: np.ndarray, share: np.ndarray) -> _Sums:
+    """The weighted sum of each group's rows. group: ascending."""
+    first = np.flatnonzero(np.r_[True, group[1:] != group[:-1]]) if len(rows) else np.zeros(0, np.int64)
+    index, starts, weights = (torch.from_numpy(array).to(hidden.device) for array in (rows, first, share))
     sums = nn.functional.embedding_bag(index, hidden, starts, mode="sum", per_sample_weights=weights)
-    total[place] += sums
+    return _Sums(sums, group[first])

@@ -22,7 +22,7 @@ from mtl.encoder.component import Transformer
 from mtl.encoder.listener import EncoderListener, find_transformer
 from mtl.errors import UserError
 from mtl.files import read_json, write_json
-from mtl.heads.loss import Loss, with_consistency
+from mtl.heads.loss import Loss, taught_by, with_consistency
 from mtl.heads.teacher import Teacher, make_teacher
 from mtl.pipe import RobustPipe
 from mtl.torch_model import get_module, set_module, state
@@ -199,9 +199,10 @@ class Head(RobustPipe, TrainablePipe):
         batch = self.transformer.batch(examples)
         module = self._placed().train()
         try:
-            loss = self._mean(rows, batch, drop)
+            found = self._found(rows, batch, drop)
+            loss = self._part(found)
             if self.teacher is not None:
-                loss = self._taught(self.teacher, loss, rows, batch, drop)
+                loss = self._taught(self.teacher, found, loss, rows, batch, drop)
         finally:
             module.eval()
         if loss is not None:
@@ -210,14 +211,18 @@ class Head(RobustPipe, TrainablePipe):
             self.finish_update(sgd)
         return losses
 
-    def _mean(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
-        """This process's part of the mean loss over all processes, which sums up to it; None where none has anything to use."""
+    def _found(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         found = self.loss(rows, batch, drop) if rows else None
         if found is not None and self.transformer.r_drop and batch.train:
             with batch.again():
                 second = self.loss(rows, batch, drop)
             assert second is not None
             found = with_consistency(found, second, self.transformer.r_drop)
+        return found
+
+    @staticmethod
+    def _part(found: Optional[Loss]) -> Optional[Tensor]:
+        """This process's part of the mean loss over all processes, which sums up to it; None where none has anything to use."""
         count = ranks.total(found.count if found is not None else 0.0)
         if not count:
             return None
@@ -233,13 +238,16 @@ class Head(RobustPipe, TrainablePipe):
         batch.collect(self.name, value)
         losses[self.name] += value
 
-    def _taught(self, teacher: Teacher, loss: Optional[Tensor], rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Tensor]:
+    def _taught(
+        self, teacher: Teacher, found: Optional[Loss], loss: Optional[Tensor], rows: Rows, batch: EncoderBatch, drop: float
+    ) -> Optional[Tensor]:
         """The loss, of which a part is against the teacher's predictions."""
         share, teacher.done = teacher.share, teacher.done + 1
         if share == 0:
             teacher.forget()
             return loss
-        taught = self._mean(teacher.rows(rows), batch, drop)
+        soft = taught_by(found, teacher.logits(rows)) if found is not None and found.logits and teacher.speaks_alike else None
+        taught = self._part(soft if soft is not None or not rows else self._found(teacher.rows(rows), batch, drop))
         if loss is None or taught is None:
             return loss if taught is None else taught
         return (1 - share) * loss + share * taught

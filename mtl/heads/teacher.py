@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
+import torch
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import load_model
+from torch import Tensor
 
 from mtl.data.docs import bare_doc, gold_questions
 from mtl.errors import UserError, check_range
@@ -17,9 +19,9 @@ class Teacher:
     """Predictions of one head of a pipeline, of any size, as references for the same kind of head.
 
     Teacher annealing (Clark et al. 2019, BAM, https://arxiv.org/abs/1907.04829): the teacher's share of the loss falls from 1 to
-    0 over `steps` updates of the head, and the gold annotation's rises. Each document is shown to the teacher once. Categories
-    are taught with their probabilities; entities, tags and answers as the teacher decides them, without the entities it is not
-    sure of.
+    0 over `steps` updates of the head, and the gold annotation's rises. Each document is shown to the teacher once. The head
+    learns the probabilities that the teacher gives to every category, tag, and start and end of an answer; where the two have not
+    the same labels, or cut a text otherwise, what the teacher decides, without the entities it is not sure of.
     """
 
     def __init__(self, pipeline: str, head: "Head", steps: int) -> None:
@@ -38,12 +40,14 @@ class Teacher:
         self.component: Head = self.nlp.get_pipe(head.name if head.name in same else same[0])  # type: ignore[assignment]
         readers = [name for name, pipe in self.nlp.pipeline if hasattr(pipe, "reads_encoder") and pipe is not self.component]
         self.nlp.disable_pipes(*readers)
-        self.steps, self.done = steps, 0
+        self.steps, self.done, self.head = steps, 0, head
         self._known: Dict[Tuple[str, ...], Doc] = {}
+        self._logits: Dict[Tuple[str, ...], List[Tensor]] = {}
 
     def forget(self) -> None:
         """Nothing of it is needed any more."""
         self._known.clear()
+        self._logits.clear()
         if hasattr(self, "nlp"):
             del self.nlp, self.component
 
@@ -51,6 +55,22 @@ class Teacher:
     def share(self) -> float:
         """Of the loss, now."""
         return max(0.0, 1 - self.done / self.steps)
+
+    @property
+    def speaks_alike(self) -> bool:
+        """Whether its labels are the head's, in the same order, so that logits can be compared."""
+        return self.component.labels == self.head.labels
+
+    @torch.no_grad()
+    def logits(self, rows: List[Tuple[int, Example]]) -> List[List[Tensor]]:
+        """For each example its rows of each table of the teacher's logits; see `Loss.by_example`."""
+        keys = [self._key(example) for _, example in rows]
+        fresh = {key: example for key, (_, example) in zip(keys, rows) if key not in self._logits}
+        for key, example in fresh.items():  # one by one: the same to the bit, whatever else is in a batch
+            found = self.component.loss([(0, example)], self.component.transformer.batch([example]), 0.0)
+            self._logits[key] = found.by_example(1)[0] if found is not None else []
+        tables = max((len(self._logits[key]) for key in keys), default=0)
+        return [self._logits[key] or [torch.zeros(0, 1)] * tables for key in keys]
 
     def rows(self, rows: List[Tuple[int, Example]]) -> List[Tuple[int, Example]]:
         """The same documents, with the teacher's predictions in place of the gold annotation."""

@@ -159,9 +159,11 @@ class QuestionAnswerer(Head):
     def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         pairs: Pairs = []
         spans: List[List[Tuple[int, int]]] = []
-        for i, example in rows:
+        owners: List[int] = []
+        for place, (i, example) in enumerate(rows):
             group = example.reference.spans[GOLD]
             for id, question in group.attrs["questions"].items():
+                owners.append(place)
                 golds = [span for span in group if span.id_ == id]
                 placed = [widened_span(example.predicted, gold.start_char, gold.end_char) for gold in golds]
                 pairs.append((i, question))
@@ -176,7 +178,7 @@ class QuestionAnswerer(Head):
         if not kept:
             return None
         logits = self._placed()(tokens.select(kept), drop)
-        return Loss(span_loss(logits, golds), len(kept), (logits.start, logits.end))
+        return Loss(span_loss(logits, golds), len(kept), (logits.start, logits.end), [owners[row] for row in kept])
 
     # Prediction
 

@@ -138,16 +138,17 @@ class TextCategorizer(Head):
         usable = (target.sum(1) > 0) if self.cfg["exclusive"] else (known.sum(1) > 0)
         if not usable.any():
             return None
-        tokens = batch.vectors([(i, None) for (i, _), use in zip(rows, usable) if use])
+        owners = usable.nonzero()[:, 0].tolist()
+        tokens = batch.vectors([(rows[k][0], None) for k in owners])
         logits = self._placed()(tokens, drop)
         target, known = target[usable].to(logits.device), known[usable].to(logits.device)
         weights = target.new_tensor([self.cfg["class_weights"].get(label, 1.0) for label in self.labels])
         smoothing = self.cfg["label_smoothing"]
         if self.cfg["exclusive"]:
             mean, count = exclusive_loss(logits, target / target.sum(1, keepdim=True), weights, smoothing)
-            return Loss(mean, count, (logits,))
+            return Loss(mean, count, (logits,), owners)
         mean, count = multilabel_loss(logits, target, known, weights, smoothing)
-        return Loss(mean, count, yes_and_no(logits))
+        return Loss(mean, count, yes_and_no(logits), owners)
 
     def predict(self, docs: Iterable[Doc]) -> List[List[float]]:
         """Scores of the labels, a row a Doc."""
