@@ -81,6 +81,13 @@ def summed_parts(own: Dict[int, Tensor], like: Sequence[Tensor]) -> Dict[int, Te
     return {i: part.view_as(like[i]) for i, part in zip(kept, parts)}
 
 
+def share_first(tensors: Iterable[Tensor]) -> None:
+    """Every process takes the first one's numbers, in place."""
+    if count() > 1:
+        for tensor in tensors:
+            distributed.broadcast(tensor.detach(), src=0)
+
+
 def gathered(tensor: Tensor) -> List[Tensor]:
     """Every process's tensor, in their order; all of one shape."""
     if count() == 1:

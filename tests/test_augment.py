@@ -168,6 +168,9 @@ def test_mentions_from_a_gazetteer(tmp_path):
     (tmp_path / "parts.jsonl").write_text('{"label": "PART", "pattern": "x"}\n{"label": "PART"}')
     with pytest.raises(UserError, match=r"parts.jsonl, line 2: not of the form"):
         mention_augmenter(gazetteer=str(tmp_path / "parts.jsonl"))
+    (tmp_path / "parts.jsonl").write_text('{"label": "PART", "pattern": " fuel  pump "}')
+    augmenter = mention_augmenter(gazetteer=str(tmp_path / "parts.jsonl"), level=1.0, share=1.0)
+    assert changed_by(augmenter, gold_doc(NLP, TEXT, ents=ANNOTATED["ents"]))[0][0].ents[0].text == "fuel pump"
     with pytest.raises(UserError, match=r"needs entities: set source, gazetteer, or both"):
         mention_augmenter()
     with pytest.raises(UserError, match=r"keep names cats; allowed: categories, entities"):
@@ -192,6 +195,41 @@ def test_tokens_of_the_same_label(corpus):
     assert {new[i].text for i in (0, 2, 4, 5)} <= {"The", "at", "burnt", "A", "leaked"} and new[10].text == "."
     unlabelled = gold_doc(NLP, TEXT, cats={"A": 1.0})
     assert [new.text for (new,) in changed_by(token_augmenter(corpus, level=1.0), unlabelled)] == [TEXT]
+
+
+def test_an_entity_in_which_another_span_begins_stays(corpus):
+    """An answer, or a span of spancat, may be a part of an entity; where it is kept too, the entity is not replaced."""
+    ents = [(4, 21, "PART"), (25, 29, "LOC")]
+    doc = gold_doc(NLP, "The air cycle machine at Oslo failed.", ents=ents, qas={"Which?": "cycle machine"})
+    keep = ["entities", "questions"]
+    (found,) = changed_by(mention_augmenter(corpus, level=1.0, share=1.0, keep=keep), doc)
+    assert [new.text for new in found] == ["The air cycle machine at Bergen failed."]
+    assert [span.text for span in found[0].spans["qa"]] == ["cycle machine"]
+    ((first, new),) = changed_by(mention_augmenter(corpus, level=1.0, share=1.0), doc)
+    assert first.text == doc.text and "air cycle" not in new.text and kinds_of(new) == {"entities"}
+    doc = gold_doc(NLP, "The air cycle machine at Oslo failed.", ents=ents)
+    doc.spans["sc"] = [doc[2:4]]
+    (found,) = changed_by(mention_augmenter(corpus, level=1.0, share=1.0), doc)
+    assert [new.text for new in found] == ["The air cycle machine at Bergen failed."]
+
+
+def test_lemmas_morphology_and_sentences():
+    """They stay where words stand for words; else the document as it was stays, too."""
+    doc = Doc(NLP.vocab, words=["It", "failed", "quickly", "."], lemmas=["it", "fail", "quickly", "."],
+              morphs=["", "Tense=Past", "", ""], sent_starts=[True, False, False, False])  # fmt: skip
+    doc.cats = {"A": 1.0}
+    assert kinds_of(doc) == {"categories", "tags", "sentences"}
+    same = rewritten(doc, [Edit(2, 3, ("slowly",))])
+    assert kinds_of(same) == kinds_of(doc) and [token.lemma_ for token in same] == ["it", "fail", "quickly", "."]
+    assert str(same[1].morph) == "Tense=Past" and [token.is_sent_start for token in same] == [True, False, False, False]
+    (found,) = changed_by(Synonyms(1.0, 1.0, 0, lambda word: ["very soon"] if word == "quickly" else []), doc)
+    assert [kinds_of(new) for new in found] == [kinds_of(doc), {"categories", "tags"}]
+
+
+def test_a_document_with_nothing_to_learn_is_not_added(language_model):
+    doc = gold_doc(NLP, TEXT, cats={"A": 1.0})
+    (found,) = changed_by(masked_augmenter(language_model, level=1.0, share=1.0, device="cpu"), doc)
+    assert [new.text for new in found] == [TEXT]
 
 
 def test_noise_keeps_negations_entities_and_answers():
@@ -238,6 +276,15 @@ def test_masked_words_beyond_the_first_window(language_model):
     doc = gold_doc(NLP, "zonk " * 100 + "end.", ents=[])
     ((new,),) = changed_by(masked_augmenter(language_model, 1.0, 1.0, 3, device="cpu"), doc)
     assert len(new) == len(doc) and "zonk" not in new.text
+
+
+def test_a_wordpiece_over_two_tokens(language_model):
+    """spaCy cuts "ops" in two here: the masked word ends within a wordpiece, and what follows is still read."""
+    doc = Doc(NLP.vocab, words=["op", "s", "zonk", "[MASK]", "zonk", "end"], spaces=[False, True, True, True, True, False])
+    doc.set_ents([], default="outside")
+    augmenter = masked_augmenter(language_model, 1.0, 1.0, 3, device="cpu")
+    ((new,),) = changed_by(augmenter, doc)
+    assert [token.text for token in new][3] == "[MASK]" and "zonk" not in new.text and len(new) == len(doc)
 
 
 def test_a_language_model_without_its_head(tiny):

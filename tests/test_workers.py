@@ -1,5 +1,7 @@
 """Batches of predictions side by side: the same results, in order, whatever happens in one of them."""
 
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -119,3 +121,31 @@ def test_threads_of_a_user_and_forked_processes(tmp_path):
     assert all(found == expected for found in every)  # bit for bit
     forked = [doc.cats for doc in nlp.pipe(texts, n_process=2, batch_size=8)]
     assert all(one[label] == pytest.approx(own[label], abs=1e-5) for one, own in zip(forked, expected) for label in own)
+
+
+AT_THE_END = """
+import sys, threading, time, torch
+import spacy
+torch.set_num_threads(2)
+nlp = spacy.load(sys.argv[1])
+texts = ["The pump failed in Oslo." * (1 + i % 3) for i in range(40)]
+def late():
+    time.sleep(0.5)  # the main thread has ended by then
+    print(len(list(nlp.pipe(texts))), flush=True)
+threading.Thread(target=late).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one(tmp_path):
+    nlp = make_nlp(save_tiny("bert", tmp_path / "encoder"), ("textcat", "ner"), model={"batch_pieces": 40})
+    nlp.to_disk(tmp_path / "pipeline")
+    command = [sys.executable, "-c", AT_THE_END, str(tmp_path / "pipeline")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.strip() == "40" and not done.stderr.strip(), done.stderr
+
+
+def test_few_windows_are_for_all_threads(encoder, monkeypatch):
+    encoder, docs = encoder
+    torch.set_num_threads(64)
+    monkeypatch.setattr(module, "_pool", lambda count: pytest.fail("few windows went to many workers"))
+    encoder.encode(docs)

@@ -39,9 +39,11 @@ class Augmenter:
         if reference is None or not len(reference) or reference.text == example.reference.text:
             yield example
             return
-        if kinds_of(reference) < kinds_of(example.reference):
+        before, after = kinds_of(example.reference), kinds_of(reference)
+        if after < before:
             yield example
-        yield Example(nlp.make_doc(reference.text), reference)
+        if after or not before:  # else there is nothing to learn from it
+            yield Example(nlp.make_doc(reference.text), reference)
 
     def some(self, places: List[int], share: float) -> List[int]:
         """About this share of the places, at least one, drawn by chance."""

@@ -55,6 +55,8 @@ class Masked(Augmenter):
         if self._tokenizer.mask_token_id is None:
             raise UserError(f"{SECTION} encoder {self.encoder!r}: its tokenizer has no mask token")
         self._model = model.to(self.device).eval()
+        alone = self._tokenizer.build_inputs_with_special_tokens([self._tokenizer.mask_token_id])
+        self._before = alone.index(self._tokenizer.mask_token_id)  # special wordpieces
         self._window = real_length(model.base_model, model.config) - self._tokenizer.num_special_tokens_to_add()
 
     def changed(self, nlp: Language, reference: Doc) -> Optional[Doc]:
@@ -74,19 +76,17 @@ class Masked(Augmenter):
         """For each place the likeliest whole words with their probabilities; a word's wordpieces are one mask together."""
         encoding = self._tokenizer(reference.text, add_special_tokens=False, return_offsets_mapping=True)
         starts = {reference[i].idx: i for i in places}
-        ends = {reference[i].idx + len(reference[i]) for i in places}
         pieces: List[int] = []
         masks: List[Tuple[int, int]] = []  # place in the pieces, token
-        inside = False
+        until = 0  # where the word that is masked ends
         for piece, (start, end) in zip(encoding["input_ids"], encoding["offset_mapping"]):
             start += len(reference.text[start:end]) - len(reference.text[start:end].lstrip())  # some count the space before
-            if start in starts and not inside:
+            if start in starts:
                 masks.append((len(pieces), starts[start]))
                 pieces.append(self._tokenizer.mask_token_id)
-                inside = True
-            elif not inside:
+                until = start + len(reference[starts[start]])
+            elif start >= until:
                 pieces.append(piece)
-            inside = inside and end not in ends
         found: Dict[int, List[Tuple[str, float]]] = {}
         for begin in range(0, len(pieces), self._window):
             own = [(at - begin, token) for at, token in masks if begin <= at < begin + self._window]
@@ -99,8 +99,7 @@ class Masked(Augmenter):
         whole = self._tokenizer.build_inputs_with_special_tokens(pieces)
         ids = torch.tensor([whole], device=self.device)
         logits = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float()
-        at = (ids[0] == self._tokenizer.mask_token_id).nonzero()[:, 0]
-        top = logits[at].softmax(-1).topk(min(self.candidates, logits.shape[-1]))
+        top = logits[[self._before + at for at, _ in masks]].softmax(-1).topk(min(self.candidates, logits.shape[-1]))
         rows = zip(masks, top.indices.tolist(), top.values.tolist())
         return {
             token: [(word, chance) for piece, chance in zip(ids, chances) if (word := self._word(piece))]

@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from mtl.augment.augmenter import SECTION, Augmenter, check_kinds
-from mtl.augment.rewrite import Edit, rewritten
+from mtl.augment.rewrite import Edit, kind_of, rewritten
 from mtl.data.docs import gold_questions, read_docs
 from mtl.errors import UserError, check_range
 
@@ -29,7 +29,8 @@ class Mentions(Augmenter):
     source (str): documents whose entities are put in, a `.spacy` file or folder. gazetteer (str): JSON Lines with "label" and
     "pattern", as spaCy's entity ruler has them; or both. share (float): of the entities of a document, how many are replaced;
     one at least. keep (list): the kinds of annotation that hold with other entities: categories, say, where they do not
-    depend on which part had failed. An entity that a question names is not replaced where questions are kept.
+    depend on which part had failed. An entity that a question names is not replaced where questions are kept, nor one in which
+    another kept span begins or ends.
     RAISES (UserError): neither source nor gazetteer, or one of them is broken or holds no entity.
     """
 
@@ -62,7 +63,17 @@ class Mentions(Augmenter):
     def changed(self, nlp: Language, reference: Doc) -> Optional[Doc]:
         known = self.known(nlp)
         asked = " ".join(gold_questions(reference).values()).lower() if "questions" in self.keep else ""
-        ents = [ent for ent in reference.ents if ent.label_ in known and ent.text.lower() not in asked]
+        bounds = {
+            i
+            for key, group in reference.spans.items()
+            if kind_of(key, group) in self.keep
+            for span in group
+            for i in (span.start, span.end)
+        }
+        ents = [
+            ent for ent in reference.ents
+            if ent.label_ in known and ent.text.lower() not in asked and bounds.isdisjoint(range(ent.start + 1, ent.end))
+        ]  # fmt: skip
         edits = [
             Edit(ents[i].start, ents[i].end, self.chance.choice(known[ents[i].label_]))
             for i in self.some(list(range(len(ents))), self.share)
@@ -86,7 +97,7 @@ def read_gazetteer(path: Path) -> List[Tuple[str, str]]:
                 label = pattern = None
             if not (isinstance(label, str) and isinstance(pattern, str) and pattern.strip()):
                 raise UserError(f'{path}, line {number}: not of the form {{"label": "PART", "pattern": "air cycle machine"}}')
-            found.append((label, pattern))
+            found.append((label, " ".join(pattern.split())))
     if not found:
         raise UserError(f"{SECTION} gazetteer {path}: no entity in it")
     return found

@@ -7,7 +7,9 @@ from spacy.tokens import Doc, Span, SpanGroup
 
 from mtl.data.docs import gold_questions
 
-KINDS = ("categories", "entities", "questions", "score", "tags", "dependencies")
+KINDS = ("categories", "entities", "questions", "score", "tags", "sentences", "dependencies")
+
+OF_TOKENS = {"TAG": ("tags", "tag_"), "POS": ("pos", "pos_"), "LEMMA": ("lemmas", "lemma_"), "MORPH": ("morphs", "morph")}
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Edit:
 def rewritten(doc: Doc, edits: Iterable[Edit], keep: Collection[str] = KINDS) -> Doc:
     """A new Doc. Of the annotation the `keep` kinds are taken over, entities and answers at their new places.
 
-    Tags stay where one token stands for one, dependencies where that is so everywhere. RAISES (ValueError): two edits overlap, or
-    an entity or span begins or ends within one.
+    Tags, lemmas and morphology stay where one token stands for one, sentences and dependencies where that is so everywhere.
+    RAISES (ValueError): two edits overlap, or an entity or span begins or ends within one.
     """
     ordered = sorted(edits, key=lambda edit: edit.start)
     words: List[str] = []
@@ -69,18 +71,20 @@ def rewritten(doc: Doc, edits: Iterable[Edit], keep: Collection[str] = KINDS) ->
 def _token_annotation(doc: Doc, origin: Sequence[int], keep: Collection[str]) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     if "tags" in keep:
-        for kind, setting, attribute in (("TAG", "tags", "tag_"), ("POS", "pos", "pos_")):
+        for kind, (setting, attribute) in OF_TOKENS.items():
             if doc.has_annotation(kind):
-                found[setting] = [getattr(doc[i], attribute) if i >= 0 else "" for i in origin]
-    if "dependencies" in keep and list(origin) == list(range(len(doc))) and doc.has_annotation("DEP"):
-        found |= {"heads": [token.head.i for token in doc], "deps": [token.dep_ for token in doc]}
+                found[setting] = [str(getattr(doc[i], attribute)) if i >= 0 else "" for i in origin]
+    same = list(origin) == list(range(len(doc)))
+    if "dependencies" in keep and same and doc.has_annotation("DEP"):
+        return found | {"heads": [token.head.i for token in doc], "deps": [token.dep_ for token in doc]}
+    if "sentences" in keep and doc.has_annotation("SENT_START") and same:
+        found["sent_starts"] = [token.is_sent_start for token in doc]
     return found
 
 
 def _take_spans(doc: Doc, new: Doc, place: Dict[int, int], keep: Collection[str]) -> None:
     for key, group in doc.spans.items():
-        kind = "questions" if key == "qa" else "score" if "value" in group.attrs else "entities"
-        if kind not in keep:
+        if kind_of(key, group) not in keep:
             continue
         spans = [moved for span in group if (moved := _moved(span, new, place)) is not None]
         attrs = dict(group.attrs)
@@ -97,15 +101,21 @@ def _moved(span: Span, new: Doc, place: Dict[int, int]) -> Any:
     return Span(new, start, end, label=span.label, kb_id=span.kb_id, span_id=span.id) if start < end else None
 
 
+def kind_of(key: str, group: SpanGroup) -> str:
+    """Which of `KINDS` the spans under a key are."""
+    return "questions" if key == "qa" else "score" if "value" in group.attrs else "entities"
+
+
 def kinds_of(doc: Doc) -> Set[str]:
     """What the Doc is annotated for, of `KINDS`."""
+    spans = {kind_of(key, group) for key, group in doc.spans.items()}
     found = {
         "categories": bool(doc.cats),
-        "entities": doc.has_annotation("ENT_IOB")
-        or any(key != "qa" and "value" not in one.attrs for key, one in doc.spans.items()),
+        "entities": doc.has_annotation("ENT_IOB") or "entities" in spans,
         "questions": bool(gold_questions(doc)),
-        "score": any("value" in group.attrs for group in doc.spans.values()),
-        "tags": doc.has_annotation("TAG") or doc.has_annotation("POS"),
+        "score": "score" in spans,
+        "tags": any(doc.has_annotation(kind) for kind in OF_TOKENS),
+        "sentences": doc.has_annotation("SENT_START"),
         "dependencies": doc.has_annotation("DEP"),
     }
     return {kind for kind, has in found.items() if has}

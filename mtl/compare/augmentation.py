@@ -1,4 +1,4 @@
-"""Does the config's augmenter help? Training with it, against training without, on the same documents as often."""
+"""Does the config's augmenter help? Training with it, against training without, for as many steps on the same documents."""
 
 from typing import Any, Callable, Dict, List
 

@@ -347,8 +347,9 @@ class Transformer(RobustPipe, TrainablePipe):
     def flush(self) -> None:
         """Run the backward that the open batch still owes."""
         if self._batch is not None and self._batch.train:
+            own = self._batch.gradients.not_finite()
             for task in self._batch.drop_not_finite():
-                self.not_finite(task, "gradient", self._batch_docs)
+                self.not_finite(task, "gradient", self._batch_docs if task in own else [])
             if getattr(self.balance, "on_parameters", False):
                 for task, loss in self._batch.losses.items():
                     self._task_losses[task] = self._task_losses.get(task, 0.0) + loss
@@ -367,7 +368,10 @@ class Transformer(RobustPipe, TrainablePipe):
         if head is not None and getattr(head, "reads_encoder", lambda _: False)(self):
             clear_gradients(get_module(head.model, task).parameters())
         few = "; ".join(repr(doc.text[:60]) for doc in docs[:3])
-        message = f"the {what} of {task!r} is no finite number, in the batch of {len(docs)} documents that begins with {few}"
+        where = (
+            f"in the batch of {len(docs)} documents that begins with {few}" if docs else "in another process's part of the batch"
+        )
+        message = f"the {what} of {task!r} is no finite number, {where}"
         if self.stops:
             raise UserError(f'{message}. Lower the learning rate, or set components.{self.name}.not_finite = "skip"')
         logger.warning("%s; the task is left out of this batch", message)

@@ -189,7 +189,9 @@ class Encoder(nn.Module):
         self.passes += len(docs)
         if not train:
             with stage("encode"), torch.inference_mode():
-                vectors, summaries = self._read(self.serving.model(self.model), windows, lengths, workers(self.device))
+                count = workers(self.device)
+                count = count if len(windows.ids) >= count else 1  # few windows on many cores: each is for all of them
+                vectors, summaries = self._read(self.serving.model(self.model), windows, lengths, count)
             return TokenVectors(vectors, summaries, lengths, aligned)
         self.train()
         try:

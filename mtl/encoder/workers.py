@@ -33,8 +33,15 @@ def side_by_side(run: Callable[[In], Out], items: Sequence[In], count: int) -> I
     pool = _pool(count)
     waiting: Deque[Future] = deque()
     try:
-        for item in items:
-            waiting.append(pool.submit(run, item))
+        for done, item in enumerate(items):
+            try:
+                waiting.append(pool.submit(run, item))
+            except RuntimeError:  # the interpreter is about to end, and takes no new work in threads
+                for one in waiting:
+                    yield one.result()
+                waiting.clear()
+                yield from map(run, items[done:])
+                return
             if len(waiting) > AHEAD * count:
                 yield waiting.popleft().result()
         while waiting:

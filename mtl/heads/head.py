@@ -231,7 +231,8 @@ class Head(RobustPipe, TrainablePipe):
     def _collect(self, loss: Tensor, value: float, rows: Rows, batch: EncoderBatch, losses: Dict[str, float]) -> None:
         """value: of the loss over all processes."""
         if not math.isfinite(value):
-            self.transformer.not_finite(self.name, "loss", [eg.predicted for _, eg in rows])
+            here = not math.isfinite(loss.item())
+            self.transformer.not_finite(self.name, "loss", [eg.predicted for _, eg in rows] if here else [])
             return
         if loss.requires_grad:
             loss.backward()

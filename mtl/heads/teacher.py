@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 import torch
+from spacy.attrs import POS, TAG
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import load_model
@@ -14,14 +15,17 @@ from mtl.errors import UserError, check_range
 if TYPE_CHECKING:
     from mtl.heads.head import Head
 
+MOST_KEPT = 100_000  # documents whose logits are kept
+
 
 class Teacher:
     """Predictions of one head of a pipeline, of any size, as references for the same kind of head.
 
     Teacher annealing (Clark et al. 2019, BAM, https://arxiv.org/abs/1907.04829): the teacher's share of the loss falls from 1 to
     0 over `steps` updates of the head, and the gold annotation's rises. Each document is shown to the teacher once. The head
-    learns the probabilities that the teacher gives to every category, tag, and start and end of an answer; where the two have not
-    the same labels, or cut a text otherwise, what the teacher decides, without the entities it is not sure of.
+    learns the probabilities that the teacher gives to every category, tag, and start and end of an answer (of an entity tagger
+    those of its emissions, without its transitions); where the two have not the same labels, or cut a text otherwise, what the
+    teacher decides, without the entities it is not sure of.
     """
 
     def __init__(self, pipeline: str, head: "Head", steps: int) -> None:
@@ -64,11 +68,14 @@ class Teacher:
     @torch.no_grad()
     def logits(self, rows: List[Tuple[int, Example]]) -> List[List[Tensor]]:
         """For each example its rows of each table of the teacher's logits; see `Loss.by_example`."""
-        keys = [self._key(example) for _, example in rows]
+        keys = [(*self._key(example), *self._rows_of(example.reference)) for _, example in rows]
         fresh = {key: example for key, (_, example) in zip(keys, rows) if key not in self._logits}
+        if len(self._logits) + len(fresh) > MOST_KEPT:
+            self._logits.clear()
+            fresh = {key: example for key, (_, example) in zip(keys, rows)}
         for key, example in fresh.items():  # one by one: the same to the bit, whatever else is in a batch
             found = self.component.loss([(0, example)], self.component.transformer.batch([example]), 0.0)
-            self._logits[key] = found.by_example(1)[0] if found is not None else []
+            self._logits[key] = [table.cpu() for table in found.by_example(1)[0]] if found is not None else []
         tables = max((len(self._logits[key]) for key in keys), default=0)
         return [self._logits[key] or [torch.zeros(0, 1)] * tables for key in keys]
 
@@ -83,6 +90,12 @@ class Teacher:
 
     def _key(self, example: Example) -> Tuple[str, ...]:
         return (*(token.text_with_ws for token in example.predicted), *gold_questions(example.reference).values())
+
+    @staticmethod
+    def _rows_of(reference: Doc) -> Tuple[str, ...]:
+        """What decides which documents, tokens and questions a loss is of."""
+        answers = [(span.start, span.end) for span in reference.spans["qa"]] if "qa" in reference.spans else []
+        return str(sorted(reference.cats.items())), reference.to_array([TAG, POS]).tobytes().hex(), str(answers)
 
     def _doc(self, example: Example) -> Doc:
         doc = bare_doc(example.predicted, self.nlp.vocab)

@@ -1,5 +1,6 @@
 """A joint training that may be killed at any moment, and goes on as if nothing had happened: spaCy's loop and config."""
 
+import io
 import json
 import shutil
 import signal
@@ -132,6 +133,10 @@ def train_config(
     for name, reference in (references or {}).items():
         check_range(f"reference {name}", reference, 0.001, 1.0)
     nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own components; ours find their device
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, Transformer):  # without a seed each process has drawn its own
+            ranks.share_first(parameter for parameter, _ in pipe.parameters().values())
+    stdout = stdout if ranks.number() == 0 else io.StringIO()
     whole = nlp.config.interpolate()
     chosen_by = {"references": references or {}, "best_per_score": best_per_score}
     checkpoints = Checkpoints(output / "checkpoints", {**whole, "choice": chosen_by, "processes": ranks.count()})
@@ -249,9 +254,15 @@ def _silent(nlp: Language, stdout: IO, stderr: IO) -> Tuple[Any, Any]:
 @contextmanager
 def _kept_rows(config: Config, step: int) -> Iterator[None]:
     """The rows of the logger's balance file from before the step that the run goes on from; the logger begins it anew."""
-    named = [
-        value for key, value in flat(config["training"]["logger"]).items() if key.rpartition(".")[2] == "balance_file" and value
-    ]
+    named = (
+        []
+        if ranks.number()
+        else [
+            value
+            for key, value in flat(config["training"]["logger"]).items()
+            if key.rpartition(".")[2] == "balance_file" and value
+        ]
+    )
     kept = {Path(name): "" for name in named if step and Path(name).is_file()}
     for file in kept:
         rows = file.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -40,7 +40,10 @@ def narrow(encoder: Encoder, width: float, texts: Sequence[str]) -> None:
     config = encoder.model.config
     setting = next((name for name in WIDTHS if isinstance(getattr(config, name, None), int)), None)
     whole = getattr(config, setting) if setting else 0
-    found = [_feed_forward(layer, whole) for layer in _layers(encoder)[2]]
+    try:
+        found = [_feed_forward(layer, whole) for layer in _layers(encoder)[2]]
+    except UserError:
+        found = [None]
     pairs = [pair for pair in found if pair is not None]
     if setting is None or len(pairs) < len(found):
         raise UserError(f"the feed-forward layers of a {config.model_type} are not two linear ones, and cannot be narrowed")
