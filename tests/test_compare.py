@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from conftest import TEXTS, gold_doc, save_tiny
 from spacy.lang.en import English
+from spacy.tokens import DocBin
+from spacy.vocab import Vocab
 
 from mtl.compare.differences import MEAN, differences, paired_difference, with_mean
 from mtl.compare.report import changes_table, changes_words
 from mtl.compare.runs import Run, Runs
 from mtl.data.docs import read_docs, write_docs
 from mtl.errors import UserError
+from mtl.training.evaluation import dictionary_baseline
 
 CONFIG = """
 [nlp]
@@ -308,6 +311,17 @@ def test_compare_sharing(mixture, capsys):
     assert str(mixture) not in (mixture / "out" / "comparison.json").read_text()
 
 
+def test_the_baselines_need_no_language():
+    """The documents are read into a vocabulary that knows no lexical attributes."""
+    pytest.importorskip("sklearn", reason="needs it: pip install spacy-mtl[compare]")
+    nlp = English()
+    train = [gold_doc(nlp, f"The {part} failed.", ents=[(4, 4 + len(part), "PART")]) for part in ("Pump", "air valve")]
+    test = [gold_doc(nlp, "A pump and an air valve.", ents=[(2, 6, "PART"), (14, 23, "PART")])]
+    bare = Vocab()
+    known, scored = (list(DocBin(docs=docs).get_docs(bare)) for docs in (train, test))
+    assert dictionary_baseline(known, scored) == 1.0
+
+
 def test_sharing_needs_two_heads(project):
     config = project / "config.cfg"
     config.write_text(config.read_text().replace('["transformer", "textcat", "ner"]', '["transformer", "ner"]'))
@@ -356,8 +370,8 @@ def test_heads_together_may_be_taught_by_those_alone(mixture, capsys, monkeypatc
     from mtl.heads.teacher import Teacher
 
     taught = []
-    rows = Teacher.rows
-    monkeypatch.setattr(Teacher, "rows", lambda self, given: taught.append(self.share) or rows(self, given))
+    logits = Teacher.logits
+    monkeypatch.setattr(Teacher, "logits", lambda self, given: taught.append(self.share) or logits(self, given))
     compare_sharing_of(mixture, "--no-plot", "--distill", "--seeds", "1")
     result = json.loads((mixture / "out" / "comparison.json").read_text())
     arms = ["together", "textcat", "ner", "together, taught by the heads alone"]

@@ -133,6 +133,26 @@ def test_statistics_hold_norms_weights_and_cosines(nlp):
     assert found["cosine/ner/textcat"] != 0.0
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_cosines_on_the_parameters(tiny, normalize):
+    """Measured there, tasks that read different encodings have one, and what is learned is the same."""
+    steps = {}
+    for measured in (False, True):
+        nlp = make_nlp(tiny(), balance={"@misc": "mtl.StaticBalance.v1", "normalize": normalize})
+        transformer = nlp.get_pipe("transformer")
+        transformer.measures_parameters = measured
+        optimizer, losses = adamw(1e-3), {}
+        for _ in range(3):
+            nlp.update(sample_examples(nlp), sgd=optimizer, losses=losses)
+        steps[measured] = transformer.statistics, losses, dict(transformer.encoder.model.named_parameters())
+    plain, found = steps[False][0], steps[True][0]
+    assert plain.keys() == found.keys() and plain["cosine/ner/qa"] == 0.0 and abs(found["cosine/ner/qa"]) > 1e-3
+    assert all(found[key] == pytest.approx(plain[key], rel=1e-3) for key in plain if not key.startswith("cosine/"))
+    assert steps[True][1] == pytest.approx(steps[False][1], rel=1e-4)
+    for name, parameter in steps[False][2].items():
+        torch.testing.assert_close(steps[True][2][name], parameter, atol=1e-4, rtol=1e-3)
+
+
 def test_accumulated_gradients_are_the_sum(tiny):
     nlp = make_nlp(tiny(), balance=FLAT)
     examples = sample_examples(nlp)

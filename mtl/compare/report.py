@@ -76,10 +76,15 @@ def sharing_table(result: Dict[str, Any], statistics: Dict[str, float]) -> str:
     lines.append("mixture: " + ", ".join(f"{head} {share:.0%}" for head, share in result["mixture"].items()))
     cosines = {key[len("cosine/") :]: value for key, value in statistics.items() if key.startswith("cosine/")}
     if cosines:
-        lines.append("cosine of the tasks' gradients: " + ", ".join(f"{pair} {value:+.3f}" for pair, value in cosines.items()))
+        lines.append(
+            "cosine of the tasks' gradients on the encoder's parameters: "
+            + ", ".join(f"{pair} {value:+.3f}" for pair, value in cosines.items())
+        )
     norms = {key[len("norm/") :]: value for key, value in statistics.items() if key.startswith("norm/")}
     if norms:
-        lines.append("their norms, before weighting: " + ", ".join(f"{task} {value:.2g}" for task, value in norms.items()))
+        lines.append(
+            "their norms at its output, before weighting: " + ", ".join(f"{task} {value:.2g}" for task, value in norms.items())
+        )
     return "\n".join(lines)
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from mtl.compare.differences import with_mean
 from mtl.data.docs import docbin_files, load_docbin, read_docs, write_docs
+from mtl.encoder.component import Transformer
 from mtl.encoder.sources import resolve_encoder
 from mtl.errors import UserError, check_range
 from mtl.files import read_json, replacing, sha256_of, write_json
@@ -177,6 +178,9 @@ class Runs:
             section = config["initialize"]["components"].setdefault(head, {})
             section |= {"teacher": str(self.pipeline(teacher)), "teacher_steps": updates}
         nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own heads; ours find their device
+        for _, pipe in nlp.pipeline:
+            if isinstance(pipe, Transformer):
+                pipe.measures_parameters = True
         seen, averages = train_to_the_end(nlp)
         with nlp.use_params(averages or {}):
             scores = with_mean(evaluate_pipeline(nlp, self.data)["scores"], nlp.config["training"]["score_weights"])

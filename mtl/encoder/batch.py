@@ -128,6 +128,25 @@ class EncoderBatch:
         self._clear()
         return gramian.statistics(weights)
 
+    def backward_measured(self, balance: Balance, parameters: Sequence[nn.Parameter]) -> Dict[str, float]:
+        """As `backward`, but each task's gradient goes through the encoder by itself: cosines are those on the parameters.
+
+        (Where every document carries one task, gradients at the output touch different rows, and their cosine is 0.)
+        """
+        if not self.gradients.tasks or not self.train:
+            self._clear()
+            return {}
+        gramian = self.gradients.gramian()
+        weights, losses = balance(gramian, self.losses), self.losses
+        on_parameters = TaskGradients()
+        self.backward_by_task(parameters, on_parameters)
+        self.total_loss = sum(weights[task] * loss for task, loss in losses.items() if task in weights)
+        for i, gradient in on_parameters.combined(weights):
+            own = parameters[i].grad
+            parameters[i].grad = gradient if own is None else own + gradient
+        found = on_parameters.gramian().statistics(weights)
+        return {**gramian.statistics(weights), **{key: one for key, one in found.items() if key.startswith("cosine/")}}
+
     def backward_by_task(self, parameters: Sequence[nn.Parameter], into: TaskGradients) -> None:
         """Send each task's gradient through the encoder by itself, add what reaches the parameters, and forget the graph.
 

@@ -119,6 +119,7 @@ class Transformer(RobustPipe, TrainablePipe):
         # All components that were ever linked, also while they are disabled (spaCy's own map then forgets them).
         self._linked: Dict[str, Callable[[], Any]] = {}
         self.statistics: Dict[str, float] = {}  # of the last update: see EncoderBatch.backward
+        self.measures_parameters = False  # see `EncoderBatch.backward_measured`
         self._nlp = weakref.ref(nlp) if nlp is not None else lambda: None
         self._encodings: weakref.WeakKeyDictionary[Doc, tuple] = weakref.WeakKeyDictionary()
         self._batch: Optional[EncoderBatch] = None
@@ -354,6 +355,9 @@ class Transformer(RobustPipe, TrainablePipe):
                 for task, loss in self._batch.losses.items():
                     self._task_losses[task] = self._task_losses.get(task, 0.0) + loss
                 self._batch.backward_by_task(self._trained(), self._task_gradients)
+            elif self.measures_parameters and ranks.count() == 1:
+                self.statistics = self._batch.backward_measured(self.balance, self._trained()) or self.statistics
+                self._losses[self.name] = self._losses.get(self.name, 0.0) + self._batch.total_loss
             else:
                 self.statistics = self._batch.backward(self.balance) or self.statistics
                 self._losses[self.name] = self._losses.get(self.name, 0.0) + self._batch.total_loss

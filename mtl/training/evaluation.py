@@ -132,13 +132,13 @@ def dictionary_baseline(train: List[Doc], test: List[Doc]) -> Optional[float]:
     names: Dict[Tuple[str, ...], Counter] = {}
     for doc in train:
         for ent in doc.ents:
-            names.setdefault(tuple(token.lower_ for token in ent), Counter())[ent.label_] += 1
+            names.setdefault(tuple(token.text.lower() for token in ent), Counter())[ent.label_] += 1
     longest = max(map(len, names), default=0)
     examples = []
     for doc in test:
         if not doc.has_annotation("ENT_IOB"):
             continue
-        words = [token.lower_ for token in doc]
+        words = [token.text.lower() for token in doc]  # `lower_` is empty where the vocab is no language's
         spans = [
             Span(doc, start, end, label=names[key].most_common(1)[0][0])
             for start in range(len(doc))
