@@ -346,6 +346,7 @@ def test_several_processes_do_not_train_stock_components(project, tmp_path, monk
     path.write_text(path.read_text().replace('"textcat", "ner"]', '"textcat", "ner", "tagger"]').replace(
         "[corpora]\n", '[components.tagger]\nfactory = "tagger"\n[corpora]\n', 1))  # fmt: skip
     monkeypatch.setattr(module.ranks, "count", lambda: 2)
+    monkeypatch.setattr(module.ranks, "number", lambda: 0)
     monkeypatch.setattr(module, "init_nlp", lambda config, **given: spacy.util.load_model_from_config(config, auto_fill=True))
     with pytest.raises(UserError, match="several processes train our own heads only, and the pipeline has tagger"):
         train(path, tmp_path / "out")

@@ -133,9 +133,6 @@ def train_config(
     for name, reference in (references or {}).items():
         check_range(f"reference {name}", reference, 0.001, 1.0)
     nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own components; ours find their device
-    for _, pipe in nlp.pipeline:
-        if isinstance(pipe, Transformer):  # without a seed each process has drawn its own
-            ranks.share_first(parameter for parameter, _ in pipe.parameters().values())
     stdout = stdout if ranks.number() == 0 else io.StringIO()
     whole = nlp.config.interpolate()
     chosen_by = {"references": references or {}, "best_per_score": best_per_score}
@@ -147,6 +144,9 @@ def train_config(
         raise UserError(f"several processes train our own heads only, and the pipeline has {', '.join(others)}; start one")
     if others:
         stdout.write(f"note: a resumed run is exact for our own heads; for {', '.join(others)} the optimizer begins anew\n")
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, Transformer):  # without a seed each process has drawn its own
+            ranks.share_first(parameter for parameter, _ in pipe.parameters().values())
     checkpoint = checkpoints.newest()
     fix_random_seed(whole["training"]["seed"] or 0)
     torch.manual_seed((whole["training"]["seed"] or 0) + 1_000_003 * ranks.number())  # of dropout; all else is drawn alike
