@@ -298,3 +298,13 @@ def test_an_unknown_method_in_a_config_is_one_line_that_names_those_there_are():
     assert message.startswith("the config: there is no 'mtl.UncertainBalance.v1' among the misc; there are mtl.")
     assert "mtl.UncertaintyBalance.v1" in message and "spacy." not in message and "\n" not in message
     assert message_of(UserError("said")) == "said" and message_of(ValueError("a programmer's")) is None
+
+
+def test_a_section_that_a_config_has_twice(tmp_path, capsys, monkeypatch):
+    from mtl.cli import app
+
+    (tmp_path / "config.cfg").write_text('[nlp]\nlang = "en"\n[corpora]\n[nlp]\n')
+    monkeypatch.setattr("sys.argv", ["mtl", "augment", str(tmp_path / "config.cfg")])
+    with pytest.raises(SystemExit):
+        app.main()
+    assert "error: the config: While reading from '<string>' [line 4]: section 'nlp' already exists" in capsys.readouterr().err

@@ -140,7 +140,7 @@ def test_cosines_on_the_parameters(tiny, normalize):
     for measured in (False, True):
         nlp = make_nlp(tiny(), balance={"@misc": "mtl.StaticBalance.v1", "normalize": normalize})
         transformer = nlp.get_pipe("transformer")
-        transformer.measures_parameters = measured
+        transformer.cosines_on = "parameters" if measured else "outputs"
         optimizer, losses = adamw(1e-3), {}
         for _ in range(3):
             nlp.update(sample_examples(nlp), sgd=optimizer, losses=losses)

@@ -1,5 +1,6 @@
 """What a user is told of an error, where it is a mistake of theirs."""
 
+import configparser
 import re
 from typing import Optional
 
@@ -13,7 +14,7 @@ def message_of(error: BaseException) -> Optional[str]:
 
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, ConfigValidationError):
+    if isinstance(error, (ConfigValidationError, configparser.Error)):
         return f"the config: {' '.join(str(error).split())}"
     if isinstance(error, RegistryError):
         return _unknown_name(" ".join(str(error).split()))

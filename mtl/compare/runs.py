@@ -180,7 +180,7 @@ class Runs:
         nlp = init_nlp(config, use_gpu=-1)  # of spaCy's own heads; ours find their device
         for _, pipe in nlp.pipeline:
             if isinstance(pipe, Transformer):
-                pipe.measures_parameters = True
+                pipe.cosines_on = "parameters"
         seen, averages = train_to_the_end(nlp)
         with nlp.use_params(averages or {}):
             scores = with_mean(evaluate_pipeline(nlp, self.data)["scores"], nlp.config["training"]["score_weights"])

@@ -109,9 +109,11 @@ class EncoderBatch:
             self.losses.pop(task, None)
         return bad
 
-    def backward(self, balance: Balance) -> Dict[str, float]:
+    def backward(self, balance: Balance, measured: Sequence[nn.Parameter] = ()) -> Dict[str, float]:
         """Weigh the tasks' gradients, send their sum through the encoder once, and forget the graph.
 
+        measured: parameters on which the tasks' cosines are wanted. Each task's gradient then goes through the encoder by itself,
+        and the sum is made there; where every document carries one task, cosines at the output are 0, since the rows differ.
         RETURNS (dict): see `Gramian.statistics`; {} where no task left a gradient.
         """
         if not self.collected or not self.train:
@@ -121,31 +123,21 @@ class EncoderBatch:
         ranks.sum_tensor(gramian.products)  # each process has other rows of the outputs
         weights = balance(gramian, self.losses)
         self.total_loss = sum(weights[task] * loss for task, loss in self.losses.items() if task in weights)
+        found = gramian.statistics(weights)
+        if measured:
+            on_parameters = TaskGradients()
+            self.backward_by_task(measured, on_parameters)
+            for i, gradient in on_parameters.combined(weights):
+                own = measured[i].grad
+                measured[i].grad = gradient if own is None else own + gradient
+            there = on_parameters.gramian().statistics(weights)
+            return found | {key: one for key, one in there.items() if key.startswith("cosine/")}
         outputs = self._tensors(self.outputs)
         reached = [(outputs[i], grad) for i, grad in self.gradients.combined(weights) if outputs[i].requires_grad]
         if reached:  # not where every layer is frozen
             torch.autograd.backward([output for output, _ in reached], [grad for _, grad in reached])
         self._clear()
-        return gramian.statistics(weights)
-
-    def backward_measured(self, balance: Balance, parameters: Sequence[nn.Parameter]) -> Dict[str, float]:
-        """As `backward`, but each task's gradient goes through the encoder by itself: cosines are those on the parameters.
-
-        (Where every document carries one task, gradients at the output touch different rows, and their cosine is 0.)
-        """
-        if not self.gradients.tasks or not self.train:
-            self._clear()
-            return {}
-        gramian = self.gradients.gramian()
-        weights, losses = balance(gramian, self.losses), self.losses
-        on_parameters = TaskGradients()
-        self.backward_by_task(parameters, on_parameters)
-        self.total_loss = sum(weights[task] * loss for task, loss in losses.items() if task in weights)
-        for i, gradient in on_parameters.combined(weights):
-            own = parameters[i].grad
-            parameters[i].grad = gradient if own is None else own + gradient
-        found = on_parameters.gramian().statistics(weights)
-        return {**gramian.statistics(weights), **{key: one for key, one in found.items() if key.startswith("cosine/")}}
+        return found
 
     def backward_by_task(self, parameters: Sequence[nn.Parameter], into: TaskGradients) -> None:
         """Send each task's gradient through the encoder by itself, add what reaches the parameters, and forget the graph.

@@ -40,6 +40,7 @@ DEFAULT_CONFIG = """
 [transformer]
 not_finite = "skip"
 r_drop = 0.0
+cosines_on = "outputs"
 
 [transformer.model]
 @architectures = "mtl.Encoder.v1"
@@ -49,9 +50,13 @@ r_drop = 0.0
 """
 
 
-def make_transformer(nlp: Language, name: str, model: Model, balance: Callable, not_finite: str, r_drop: float) -> "Transformer":
+def make_transformer(
+    nlp: Language, name: str, model: Model, balance: Callable, not_finite: str, r_drop: float, cosines_on: str
+) -> "Transformer":
     """Factory `mtl_transformer`."""
-    return Transformer(nlp.vocab, model, name, balance=balance, not_finite=not_finite, r_drop=r_drop, nlp=nlp)
+    return Transformer(
+        nlp.vocab, model, name, balance=balance, not_finite=not_finite, r_drop=r_drop, cosines_on=cosines_on, nlp=nlp
+    )
 
 
 Language.factory(
@@ -102,16 +107,18 @@ class Transformer(RobustPipe, TrainablePipe):
     balance (Callable): the tasks' gradients and losses to the weight of each task at the encoder. not_finite (str): where a
     task's loss or gradient is no number any more, "skip" it in that batch, with a warning, or "stop". r_drop (float): how much it
     costs that a head's predictions differ between two passes under different dropout; above 0 a step takes twice as long
-    (see `with_consistency`).
+    (see `with_consistency`). cosines_on (str): where the logged cosines between tasks are measured, the encoder's "outputs" or
+    its "parameters" (in one process). Where every document carries one task, those at the outputs are 0.
     """
 
     def __init__(
         self, vocab: Vocab, model: Model, name: str = "transformer", *, balance: Balance, not_finite: str = "skip",
-        r_drop: float = 0.0, nlp: Optional[Language] = None,
+        r_drop: float = 0.0, cosines_on: str = "outputs", nlp: Optional[Language] = None,
     ) -> None:  # fmt: skip
         check_choice(f"components.{name}.not_finite", not_finite, ("skip", "stop"))
         check_range(f"components.{name}.r_drop", r_drop, 0.0)
-        self.r_drop = r_drop
+        check_choice(f"components.{name}.cosines_on", cosines_on, ("outputs", "parameters"))
+        self.r_drop, self.cosines_on = r_drop, cosines_on
         self.stops = not_finite == "stop"
         self.vocab, self.model, self.name, self.balance = vocab, model, name, balance
         self.cfg: Dict[str, Any] = {}
@@ -119,7 +126,6 @@ class Transformer(RobustPipe, TrainablePipe):
         # All components that were ever linked, also while they are disabled (spaCy's own map then forgets them).
         self._linked: Dict[str, Callable[[], Any]] = {}
         self.statistics: Dict[str, float] = {}  # of the last update: see EncoderBatch.backward
-        self.measures_parameters = False  # see `EncoderBatch.backward_measured`
         self._nlp = weakref.ref(nlp) if nlp is not None else lambda: None
         self._encodings: weakref.WeakKeyDictionary[Doc, tuple] = weakref.WeakKeyDictionary()
         self._batch: Optional[EncoderBatch] = None
@@ -355,11 +361,9 @@ class Transformer(RobustPipe, TrainablePipe):
                 for task, loss in self._batch.losses.items():
                     self._task_losses[task] = self._task_losses.get(task, 0.0) + loss
                 self._batch.backward_by_task(self._trained(), self._task_gradients)
-            elif self.measures_parameters and ranks.count() == 1:
-                self.statistics = self._batch.backward_measured(self.balance, self._trained()) or self.statistics
-                self._losses[self.name] = self._losses.get(self.name, 0.0) + self._batch.total_loss
             else:
-                self.statistics = self._batch.backward(self.balance) or self.statistics
+                measured = self._trained() if self.cosines_on == "parameters" and ranks.count() == 1 else ()
+                self.statistics = self._batch.backward(self.balance, measured) or self.statistics
                 self._losses[self.name] = self._losses.get(self.name, 0.0) + self._batch.total_loss
         self._batch, self._batch_docs = None, []
 

@@ -1,8 +1,9 @@
 """A head's loss on a batch, and how far two predictions of the same batch lie apart. Pure torch."""
 
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple, Union
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,11 +21,11 @@ class Loss:
     mean: Tensor
     count: float
     logits: Sequence[Tensor] = ()
-    owners: Sequence[int] = ()
+    owners: Union[Sequence[int], np.ndarray] = ()
 
     def by_example(self, count: int) -> List[List[Tensor]]:
         """For each of so many examples its rows of each table."""
-        sizes = [self.owners.count(i) for i in range(count)]
+        sizes = np.bincount(self.owners, minlength=count).tolist()
         parts = [table.split(sizes) for table in self.logits]
         return [[part[i] for part in parts] for i in range(count)]
 

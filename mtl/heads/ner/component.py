@@ -98,7 +98,7 @@ class EntityTagger(Head):
             allowed_tags(example, self.cfg["labels"], kept - start) for (_, example), kept, start in zip(rows, own, tokens.starts)
         ]
         mean, emissions = self._placed().loss(vectors, lengths[lengths > 0], np.concatenate(allowed), drop)
-        return Loss(mean, len(steps), (emissions,), np.repeat(np.arange(len(rows)), lengths).tolist())
+        return Loss(mean, len(steps), (emissions,), np.repeat(np.arange(len(rows)), lengths))
 
     def predict(self, docs: Iterable[Doc]) -> Entities:
         """The best valid tag sequence of each Doc, as entities."""

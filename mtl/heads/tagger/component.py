@@ -88,7 +88,7 @@ class TokenTagger(Head):
         device = tokens.vectors.device
         logits = self._placed()(tokens.vectors[torch.from_numpy(kept).to(device)], drop)
         mean = nn.functional.cross_entropy(logits, torch.tensor(gold)[torch.from_numpy(kept)].to(device))
-        owners = np.repeat(np.arange(len(rows)), tokens.lengths)[kept].tolist()
+        owners = np.repeat(np.arange(len(rows)), tokens.lengths)[kept]
         return Loss(mean, len(kept), (logits,), owners)
 
     def predict(self, docs: Iterable[Doc]) -> List[np.ndarray]:
