@@ -265,7 +265,7 @@ def test_words_from_a_masked_language_model(language_model):
     assert first.text == TEXT and kinds_of(new) == {"entities"} and [ent.text for ent in new.ents] == ["pump", "Oslo"]
     replaced = [(old.text, word.text) for old, word in zip(whole_doc(), new) if old.text != word.text]
     assert [old for old, _ in replaced] == ["failed", "quickly", "replaced"]
-    assert {word for _, word in replaced} <= {"the", "cre", "ops"}
+    assert {word for _, word in replaced} <= {"cre", "ops"}  # "the" is as likely, and a stop word
     assert [new.text for new in changed_by(masked_augmenter(language_model, 1.0, 1.0, 3, device="cpu"), whole_doc())[0]] == [
         first.text, new.text
     ]  # fmt: skip

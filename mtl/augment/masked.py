@@ -26,7 +26,7 @@ class Masked(Augmenter):
     """Hides words outside of entities and answers, and puts in others that a masked language model holds likely there.
 
     Such a word fits, and may still turn the meaning (increased, decreased), so that of the annotation only entities are kept
-    unless `keep` names more; stop words stay. Source: Kobayashi 2018 (https://arxiv.org/abs/1805.06201), without the label.
+    unless `keep` names more; stop words stay, and are not put in. Source: Kobayashi 2018 (https://arxiv.org/abs/1805.06201), without the label.
     encoder (str): a folder that `mtl adapt` wrote, or a masked language model on the hub. share (float): of the words, how many
     are replaced; one at least. candidates (int): one of so many, the likeliest, is drawn by its probability.
     RAISES (UserError): the encoder has no trained language-model head.
@@ -66,7 +66,8 @@ class Masked(Augmenter):
         likely = self._likely(reference, places)
         edits = []
         for i, found in likely.items():
-            fits = [(word, chance) for word, chance in found if word.lower() != reference[i].lower_]
+            others = [(word, chance) for word, chance in found if word.lower() != reference[i].lower_]
+            fits = [(word, chance) for word, chance in others if not reference.vocab[word].is_stop]
             if fits:
                 (word,) = self.chance.choices([word for word, _ in fits], [chance for _, chance in fits])
                 edits.append(Edit(i, i + 1, (like(word, reference[i].text),)))
