@@ -27,8 +27,10 @@ class Masked(Augmenter):
 
     Such a word fits, and may still turn the meaning (increased, decreased), so that of the annotation only entities are kept
     unless `keep` names more; stop words stay, and are not put in. Source: Kobayashi 2018 (https://arxiv.org/abs/1805.06201),
-    without the label. encoder (str): a folder that `mtl adapt` wrote, or a masked language model on the hub. share (float): of the
-    words, how many are replaced; one at least. candidates (int): one of so many, the likeliest, is drawn by its probability.
+    without the label.
+
+    encoder (str): a folder that `mtl adapt` wrote, or a masked language model on the hub. share (float): of the words, how many
+    are replaced; one at least. candidates (int): one of so many, the likeliest, is drawn by its probability.
     RAISES (UserError): the encoder has no trained language-model head.
     """
 
