@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import spacy
@@ -10,12 +11,14 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from mtl.cli.app import app
-from mtl.encoder import precision
+from mtl.encoder import openvino_model, precision
 from mtl.errors import UserError
 from mtl.serving import optimize
-from mtl.serving.optimize import OptimizeSettings, optimize_pipeline, optimize_table
+from mtl.serving.optimize import OptimizeSettings, optimize_pipeline, optimize_table, write_choice
+from mtl.training.packaging import _needs_openvino
 
 FAST = OptimizeSettings(seconds=0.0)
+with_openvino = pytest.mark.skipif(not openvino_model.installed(), reason="OpenVINO is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -31,34 +34,41 @@ def trained(tiny, tmp_path_factory):
 
 @pytest.fixture
 def speeds(monkeypatch):
-    """Words/s as given, and every precision at hand; the clock is tested apart."""
+    """Words/s as given, and nothing else at hand; the clock is tested apart."""
 
     def give(**rates):
         def timed(pipelines, texts, seconds, show):
-            return {name: {"words_per_second": rates[name], "over_first": rates[name] / rates["fp32"]} for name in pipelines}
+            own = {name: rates[name.replace(" ", "_")] for name in pipelines}
+            return {name: {"words_per_second": rate, "over_first": rate / rates["fp32_torch"]} for name, rate in own.items()}
 
         monkeypatch.setattr(optimize, "time_in_turn", timed)
-        monkeypatch.setattr("mtl.serving.optimize.lacks", lambda name, _: "" if name in rates else "not on this one")
-        monkeypatch.setattr(precision, "lacks", lambda name, _: "" if name in rates else "not on this one")
+        for module in (optimize, precision):
+            monkeypatch.setattr(module, "lacks", lambda *pair: "" if "_".join(pair[:2]) in rates else "not on this one")
 
     return give
 
 
 def loader(folder):
-    return lambda name: spacy.load(folder, config={"components.transformer.model.precision": name})
+    def load(precision, backend):
+        config = {"components.transformer.model.precision": precision, "components.transformer.model.backend": backend}
+        return spacy.load(folder, config=config)
+
+    return load
 
 
+@with_openvino
 def test_the_fastest_is_chosen(trained, speeds):
-    speeds(fp32=100, bf16=180, int8=150)
+    speeds(fp32_torch=100, fp32_openvino=140, bf16_torch=170, bf16_openvino=180, int8_openvino=150)
     result = optimize_pipeline(loader(trained[0]), [trained[1]], FAST)
-    assert result["chosen"] == "bf16" and result["lacking"] == {"fp16": "not on this one"}
-    assert set(result["precisions"]["int8"]["scores"]) == {"cats_accuracy", "ents_f", "qa_f1"}
+    assert result["chosen"] == "bf16 openvino" and result["lacking"] == {"fp16 torch": "not on this one"}
+    assert list(result["tried"]) == ["fp32 torch", "fp32 openvino", "bf16 openvino", "int8 openvino"]
+    assert set(result["tried"]["int8 openvino"]["scores"]) == {"cats_accuracy", "ents_f", "qa_f1"}
     table = optimize_table(result)
-    assert "bf16            180       1.80" in table and "fp16      not tried: not on this one" in table
+    assert "bf16 openvino        180        1.80" in table and "fp16 torch     not tried: not on this one" in table
 
 
 def test_what_loses_too_much_is_not_chosen(trained, speeds, monkeypatch):
-    speeds(fp32=100, bf16=180)
+    speeds(fp32_torch=100, bf16_torch=180)
     real = optimize.evaluate_pipeline
 
     def evaluate(nlp, data):
@@ -69,10 +79,10 @@ def test_what_loses_too_much_is_not_chosen(trained, speeds, monkeypatch):
 
     monkeypatch.setattr(optimize, "evaluate_pipeline", evaluate)
     result = optimize_pipeline(loader(trained[0]), [trained[1]], FAST)
-    assert result["chosen"] == "fp32" and result["precisions"]["bf16"]["drop"] == pytest.approx(0.4)
+    assert result["chosen"] == "fp32 torch" and result["tried"]["bf16 torch"]["drop"] == pytest.approx(0.4)
     assert "loses 0.40 points" in optimize_table(result)
     looser = OptimizeSettings(seconds=0.0, max_drop=0.5)
-    assert optimize_pipeline(loader(trained[0]), [trained[1]], looser)["chosen"] == "bf16"
+    assert optimize_pipeline(loader(trained[0]), [trained[1]], looser)["chosen"] == "bf16 torch"
 
 
 def test_rounds_are_interleaved_and_at_least_three(trained):
@@ -95,20 +105,35 @@ def test_rounds_are_interleaved_and_at_least_three(trained):
     assert set(rates) == {"fp32", "int8"} and rates["fp32"]["over_first"] == 1.0
 
 
+@with_openvino
 def test_the_command_writes_the_choice_and_nothing_else(trained, speeds, tmp_path):
-    speeds(fp32=100, int8=250)
+    speeds(fp32_torch=100, int8_openvino=250)
     pipeline, dev = trained
     before = {file: file.read_bytes() for file in pipeline.rglob("*") if file.is_file()}
     run = CliRunner().invoke(app, ["optimize", str(pipeline), str(dev), "--dry-run", "--seconds", "0"])
-    assert run.exit_code == 0 and run.output.rstrip().endswith("int8")
+    assert run.exit_code == 0 and run.output.rstrip().endswith("int8 openvino")
     assert {file: file.read_bytes() for file in pipeline.rglob("*") if file.is_file()} == before
     out = tmp_path / "found.json"
     run = CliRunner().invoke(app, ["optimize", str(pipeline), str(dev), "--seconds", "0", "--max-drop", "100", "--out", str(out)])
     assert run.exit_code == 0, run.output
     after = {file: file.read_bytes() for file in pipeline.rglob("*") if file.is_file()}
     assert {file.name for file in after if before.get(file) != after[file]} == {"config.cfg"} and before.keys() == after.keys()
-    assert spacy.load(pipeline).get_pipe("transformer").encoder.serving.precision == "int8"
-    assert json.loads(out.read_text())["chosen"] == "int8"
+    described = spacy.load(pipeline).get_pipe("transformer").encoder.describe()
+    assert (described["precision"], described["backend"]) == ("int8", "openvino")
+    assert json.loads(out.read_text())["chosen"] == "int8 openvino"
+    assert _needs_openvino(pipeline)
+
+
+def test_a_package_needs_openvino_where_its_config_does(trained, tmp_path):
+    for precision_, backend, needs in (
+        ("fp32", "auto", False),
+        ("bf16", "auto", False),
+        ("int8", "auto", True),
+        ("fp32", "openvino", True),
+    ):
+        shutil.copytree(trained[0], tmp_path / "copy", dirs_exist_ok=True)
+        write_choice(tmp_path / "copy", precision_, backend)
+        assert _needs_openvino(tmp_path / "copy") is needs
 
 
 def test_mistakes(trained, tmp_path):
@@ -118,5 +143,5 @@ def test_mistakes(trained, tmp_path):
     assert isinstance(run.exception, UserError) and "--seconds = -1.0 is out of range" in str(run.exception)
     spacy.blank("en").to_disk(tmp_path / "blank")
     with pytest.raises(UserError, match="no mtl_transformer"):
-        optimize_pipeline(lambda _: spacy.load(tmp_path / "blank"), [trained[1]], FAST)
+        optimize_pipeline(lambda *_: spacy.load(tmp_path / "blank"), [trained[1]], FAST)
     assert os.listdir(tmp_path) == ["blank"]

@@ -50,14 +50,16 @@ def build(encoder: str, folder: Path, wanted: List[str], batch_size: int) -> Dic
     if any(peer.startswith("ours") for peer in wanted):
         ours(name, steps, rate, saved)
 
-    def own(precision: str) -> Run:
-        nlp = spacy.load(saved, config={"components.transformer.model.precision": precision})
+    def own(precision: str, backend: str = "auto") -> Run:
+        config = {"components.transformer.model.precision": precision, "components.transformer.model.backend": backend}
+        nlp = spacy.load(saved, config=config)
         return through(nlp, batch_size, asking)
 
     makers: Dict[str, Callable[[], Run]] = {
         "ours": lambda: own("fp32"),
         "ours bf16": lambda: own("bf16"),
         "ours int8": lambda: own("int8"),
+        "ours fp32 openvino": lambda: own("fp32", "openvino"),
         "bare": lambda: bare(name, asking),
         "stock": lambda: through(stock(resolve_encoder(name), steps, rate), 256, False),
         "hf one by one": lambda: huggingface(name, 1),

@@ -66,6 +66,7 @@ def bench(
     batch_size: int = typer.Option(64, help="Documents a batch."),
     question: str = typer.Option("", help="Asked of every tenth document."),
     precision: str = typer.Option("", help="The encoder's precision; else what the pipeline says."),
+    backend: str = typer.Option("", help="What the encoder runs in, torch or openvino; else what the pipeline says."),
     threads: int = typer.Option(0, help="Threads of torch. 0: its own choice."),
     profile: bool = typer.Option(False, "--profile", help="Show where the time goes, by stage, instead."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Also write the result as JSON."),
@@ -87,7 +88,8 @@ def bench(
         torch.set_num_threads(threads)
     settings = BenchSettings(batches=batches, batch_size=batch_size, question=question)
     run, show = (profile_pipeline, profile_table) if profile else (bench_pipeline, bench_table)
-    changes = {"components.transformer.model.precision": precision} if precision else {}
+    given = {"precision": precision, "backend": backend}
+    changes = {f"components.transformer.model.{name}": value for name, value in given.items() if value}
     result = run(lambda: load(pipeline, changes), read_documents(texts), settings, progress)
     typer.echo(show(result))
     if out is not None:
@@ -98,34 +100,35 @@ def bench(
 def optimize(
     pipeline: str = typer.Argument(..., help="A trained pipeline's folder; with --dry-run also a package."),
     data: List[Path] = typer.Argument(..., help="Converted files or folders to score on: dev data, not test."),
-    seconds: float = typer.Option(15.0, help="Timing of each precision, beside scoring."),
+    seconds: float = typer.Option(15.0, help="Timing of each precision and backend, beside scoring."),
     max_drop: float = typer.Option(0.3, help="Points that a head's score may lose against fp32."),
     documents: int = typer.Option(256, help="Documents that are timed, drawn from the data."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show what would be chosen, and leave the pipeline as it is."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Also write what was found as JSON."),
 ) -> None:
-    """Try the precisions that this machine has, and set the fastest that scores as well as fp32 in the pipeline's config.
+    """Try the precisions and backends that this machine has, and set the fastest that scores as well as fp32 in torch.
 
     \b
-    The weights stay as they are, and on a machine that lacks the precision the pipeline says so and runs in fp32.
+    The choice goes into the pipeline's config. The weights stay as they are, and on a machine that lacks the precision the
+    pipeline says so and runs in fp32.
     Example: mtl optimize training/pipeline/model-best corpus/spacy/dev.spacy
     """
-    from mtl.serving.optimize import OptimizeSettings, check_written, optimize_pipeline, optimize_table, write_precision
+    from mtl.serving.optimize import OptimizeSettings, check_written, optimize_pipeline, optimize_table, write_choice
 
     if not dry_run:
         check_written(Path(pipeline))
     if out is not None:
         check_target(out)
 
-    def load_in(precision: str) -> Any:
-        return load(
-            pipeline, {"components.transformer.model.precision": precision, "components.transformer.model.fallback": False}
-        )
+    def load_in(precision: str, backend: str) -> Any:
+        given = {"precision": precision, "backend": backend, "fallback": False}
+        return load(pipeline, {f"components.transformer.model.{name}": value for name, value in given.items()})
 
     result = optimize_pipeline(load_in, data, OptimizeSettings(seconds, max_drop, documents), progress)
     typer.echo(optimize_table(result))
     if not dry_run:
-        write_precision(Path(pipeline), result["chosen"])
+        row = result["tried"][result["chosen"]]
+        write_choice(Path(pipeline), row["precision"], row["backend"])
     typer.echo(f"{result['chosen']}" + ("" if dry_run else f" -> {pipeline}/config.cfg"))
     if out is not None:
         write_json(out, result)

@@ -66,13 +66,14 @@ def encoder_architecture(
     device: str = "auto",
     frozen_layers: int = 0,
     fallback: bool = True,
+    backend: str = "auto",
 ) -> Model:
     """Architecture `mtl.Encoder.v1`: any `AutoModel` encoder with a fast tokenizer. See `EncoderSettings`.
 
     The sizes come with the weights, so none is repeated here; `device` is looked up where the pipeline runs.
     RAISES (UserError): a setting is out of range.
     """
-    settings = EncoderSettings(window, overlap, batch_pieces, precision, device, frozen_layers, fallback)
+    settings = EncoderSettings(window, overlap, batch_pieces, precision, device, frozen_layers, fallback, backend)
     settings.check()
     return torch_model("mtl-encoder", lambda model, tokenizer: Encoder(model, tokenizer, settings))
 

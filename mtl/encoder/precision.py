@@ -1,26 +1,34 @@
-"""An encoder's weights in the precision that predictions run in. Pure torch.
+"""An encoder's weights in the precision that predictions run in, and what runs them: torch or OpenVINO. No spaCy.
 
 What is trained and saved stays fp32; the copy that serves is made of it in memory.
 """
 
 import copy
+import os
+import threading
 import warnings
-from contextlib import AbstractContextManager, ExitStack
-from typing import Container, Dict, Optional, Tuple, cast
+from contextlib import AbstractContextManager
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from mtl.encoder.attention import BlockedAttention
 from mtl.encoder.lora import merged
+from mtl.encoder.openvino_model import OpenVINOModel, installed
 from mtl.errors import UserError
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("fp32", *HALF, "int8")
+BACKENDS = ("torch", "openvino")
+INSTALL = 'pip install "spacy-mtl[openvino]"'
 
 
-def lacks(precision: str, device: torch.device) -> str:
-    """Why the device cannot run the precision at a profit, "" where it can."""
+def lacks(precision: str, backend: str, device: torch.device) -> str:
+    """Why the device cannot run the precision at a profit, or the backend at all; "" where it can."""
+    if backend == "openvino" and device.type != "cpu":
+        return f"OpenVINO is for CPUs, and the device is {device}"
+    if backend == "openvino" and precision != "fp16" and not installed():
+        return f"OpenVINO is not installed ({INSTALL})"
     if precision == "bf16":
         return "" if _multiplies_bf16(device) else f"{device} does not multiply bfloat16 natively"
     if precision == "fp16":
@@ -28,6 +36,8 @@ def lacks(precision: str, device: torch.device) -> str:
     if precision == "int8":
         if device.type != "cpu":
             return f"int8 is for CPUs, and the device is {device}"
+        if backend != "openvino":
+            return 'int8 runs in OpenVINO, and backend = "torch"'
         return "" if _multiplies_int8() else "the processor does not multiply int8 natively (an x86 with VNNI does)"
     return ""
 
@@ -50,29 +60,28 @@ def _is_x86() -> bool:
     return "x86" in torch.backends.quantized.supported_engines
 
 
-def usable(precision: str, device: torch.device, fallback: bool) -> str:
-    """The precision itself where the device has it, else "fp32" with a warning. RAISES (UserError): without `fallback`."""
-    reason = lacks(precision, device)
+def usable(precision: str, backend: str, device: torch.device, fallback: bool) -> Tuple[str, str]:
+    """The precision and the backend themselves where the device has them, else fp32 in torch, with a warning.
+
+    backend: "auto" is OpenVINO for bf16 and int8 on a CPU, where it is installed, and torch else.
+    RAISES (UserError): it has not, without `fallback`.
+    """
+    named = f'precision = "{precision}"' + ("" if backend == "auto" else f', backend = "{backend}"')
+    if backend == "auto":
+        low = precision in ("bf16", "int8") and device.type == "cpu"
+        backend = "openvino" if low and (installed() or precision == "int8") else "torch"
+    reason = lacks(precision, backend, device)
     if not reason:
-        return precision
+        return precision, backend
     if not fallback:
-        raise UserError(f'precision = "{precision}": {reason}. Set precision = "fp32", or fallback = true to have that done')
-    warnings.warn(f'precision = "{precision}": {reason}; fp32 is used instead', UserWarning, stacklevel=2)
-    return "fp32"
+        raise UserError(f'{named}: {reason}. Set precision = "fp32" and backend = "torch", or fallback = true to have that done')
+    warnings.warn(f"{named}: {reason}; fp32 is used instead", UserWarning, stacklevel=2)
+    return "fp32", "torch"
 
 
 def training_in(precision: str, device: torch.device) -> AbstractContextManager:
     """What a forward pass in training runs under: bf16 by autocast where that is asked for, else fp32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def predicting_in(precision: str, device: torch.device) -> AbstractContextManager:
-    """What a forward pass of the model that serves runs under."""
-    stack = ExitStack()
-    stack.enter_context(torch.inference_mode())
-    if device.type == "cpu" and precision in ("bf16", "int8"):
-        stack.enter_context(BlockedAttention())
-    return stack
 
 
 class PackedLinear(nn.Module):
@@ -105,83 +114,46 @@ def activate_at_once(model: nn.Module) -> None:
             module.intermediate_act_fn = nn.Identity()
 
 
-class Int8Linear(nn.Module):
-    """A linear layer in int8: its weights have a scale for each output, its input one for each row.
-
-    A row's scale is its own, so that a wordpiece's vector does not depend on what else is in the batch; with one scale for the
-    whole input, which is faster, MiniLM's vectors have a cosine of 0.991 with fp32's, here 0.998 (ZeroQuant,
-    Yao et al. 2022, does the same).
-    """
-
-    def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
-        """dtype: of the output, and of the sums with the bias."""
-        super().__init__()
-        weight = linear.weight.detach().float()
-        self.dtype = dtype
-        self.scales = (weight.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
-        rows = (weight / self.scales[:, None]).round().to(torch.int8)
-        self.packed = torch.ops.onednn.qlinear_prepack(rows, None)
-        self.zeros = torch.zeros(len(weight), dtype=torch.int64)
-        self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        rows, scale = _in_int8(inputs.flatten(0, -2), self.dtype)
-        # Of one scale and a zero point for the input, scales for the weights, no bias yet, and nothing done to the output.
-        product = torch.ops.onednn.qlinear_pointwise(
-            rows, 1.0, 128, self.packed, self.scales, self.zeros, None, 1.0, 0, self.dtype, "none", [], ""
-        )
-        outputs = product.mul_(scale) if self.bias is None else torch.addcmul(self.bias, product, scale, out=product)
-        return outputs.view(*inputs.shape[:-1], -1)
-
-
-def _in_int8(rows: Tensor, dtype: torch.dtype) -> Tuple[Tensor, Tensor]:
-    """rows: (rows, width). RETURNS: them as unsigned bytes with 0 at 128, which is what VNNI multiplies with signed weights, and
-    their scales, (rows, 1), rounded to the type.
-    """
-    # Rounded before it is divided by, so that dividing by it and multiplying with it cancel.
-    scales = (rows.abs().amax(1, keepdim=True).float() / 127).clamp_min(1e-12).to(dtype)
-    # Where so much is added, a float's last bits are the rounded number's, and the low byte is taken: conversion is slower.
-    unsigned = torch.empty(rows.shape, dtype=torch.uint8)
-    unsigned[:] = rows.to(torch.float32, copy=True).mul_(1 / scales.float()).add_(1.5 * 2**23 + 128).view(torch.int32)
-    return unsigned, scales
-
-
-def half(model: nn.Module, dtype: torch.dtype, leave: Container[str] = ()) -> nn.Module:
+def half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy of the model with its parameters in the type.
 
-    Buffers stay shared (rotary frequencies, for one, need fp32), as do parameters that have the type, and those of the modules
-    named in `leave`.
+    Buffers stay shared (rotary frequencies, for one, need fp32), as do parameters that have the type.
     """
     memo: Dict[int, object] = {id(tensor): tensor for tensor in (*model.buffers(), *model.parameters())}
-    for name, parameter in model.named_parameters():
-        if name.rpartition(".")[0] not in leave:
-            memo[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
     return copy.deepcopy(model, memo)
 
 
 def served(model: nn.Module, precision: str) -> nn.Module:
-    """The model that predicts in the precision, which shares what it can with `model`.
+    """The torch model that predicts in the precision, which shares what it can with `model`.
 
-    int8 keeps what is no linear layer in bf16 where the processor multiplies that. RETURNS: `model` itself where that is as good.
+    RETURNS: `model` itself where that is as good.
     """
     model = merged(model)
     device = next(model.parameters()).device
     packs = device.type == "cpu" and _is_x86() and torch.backends.mkldnn.is_available()
     if precision == "fp32" and not packs:
         return model
-    linears = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
-    if precision == "int8":
-        dtype = torch.float32 if lacks("bf16", device) else torch.bfloat16
-        copied = half(model, dtype, leave=linears)
-        layers: Dict[str, nn.Module] = {name: Int8Linear(layer, dtype) for name, layer in linears.items()}
-    else:
-        copied = half(model, HALF.get(precision, torch.float32))
-        layers = {name: PackedLinear(cast(nn.Linear, copied.get_submodule(name))) for name in linears} if packs else {}
-    for name, layer in layers.items():
-        copied.set_submodule(name, layer)
+    copied = half(model, HALF.get(precision, torch.float32))
+    linears = [name for name, layer in model.named_modules() if type(layer) is nn.Linear] if packs else []
+    for name in linears:
+        copied.set_submodule(name, PackedLinear(cast(nn.Linear, copied.get_submodule(name))))
     if precision == "fp32":
         activate_at_once(copied)
     return copied.eval()
+
+
+_lock = threading.Lock()  # what serves is made once, whatever number of threads ask; tracing is not made for threads
+
+
+def _forget_lock() -> None:
+    global _lock
+    _lock = threading.Lock()  # in a forked process its holder does not exist
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_lock)
 
 
 class Serving:
@@ -190,24 +162,47 @@ class Serving:
     torch counts changes in place, but not those of its fused optimizers: after their step, call `forget`.
     """
 
-    def __init__(self, precision: str) -> None:
-        self.precision = precision
-        self._made: Optional[Tuple[Tuple[int, ...], nn.Module]] = None
+    def __init__(self, precision: str, backend: str = "torch", inputs: Sequence[str] = (), fallback: bool = True) -> None:
+        """inputs: what the model is called with, by name. fallback: to torch, with a warning, where OpenVINO cannot run it."""
+        self.precision, self.backend, self.inputs, self.fallback = precision, backend, tuple(inputs), fallback
+        self._made: Optional[Tuple[Tuple[int, ...], Any]] = None
 
-    def model(self, trained: nn.Module) -> nn.Module:
-        """trained: the fp32 model. Threads may call it: at worst it is made twice."""
+    def model(self, trained: nn.Module, count: int = 1) -> Callable:
+        """trained: the fp32 model. count: of threads that are going to call what is returned, side by side.
+
+        RAISES (UserError): OpenVINO cannot convert the model, and there is to be no fallback.
+        """
         # A tensor made in inference mode has no count, and cannot be trained.
         versions = tuple(0 if one.is_inference() else one._version for one in trained.parameters())
         made = self._made
         if made is None or made[0] != versions:
-            made = self._made = versions, served(trained, self.precision)
-        return made[1]
+            with _lock:
+                made = self._made
+                if made is None or made[0] != versions:
+                    made = self._made = versions, self._make(trained, count)
+        return made[1].for_callers(count) if isinstance(made[1], OpenVINOModel) else made[1]
+
+    def _make(self, trained: nn.Module, count: int) -> Any:
+        if self.backend == "openvino":
+            rest = "fp32" if lacks("bf16", "torch", torch.device("cpu")) else "bf16"
+            try:
+                made = OpenVINOModel(merged(trained).eval(), self.inputs, self.precision, rest)
+                made.for_callers(count)
+                return made
+            except Exception as error:  # by whatever of the model's own code cannot be traced
+                why = f"OpenVINO cannot run this encoder ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"
+                if not self.fallback:
+                    raise UserError(f'backend = "openvino": {why}. Set backend = "torch" and precision = "fp32"') from error
+                instead = "fp32" if self.precision == "int8" else self.precision
+                warnings.warn(f"{why}; torch is used instead, in {instead}", UserWarning, stacklevel=2)
+                self.precision, self.backend = instead, "torch"
+        return served(trained, self.precision)
 
     def forget(self) -> None:
         self._made = None
 
     def __deepcopy__(self, memo: Dict) -> "Serving":
-        return Serving(self.precision)
+        return Serving(self.precision, self.backend, self.inputs, self.fallback)
 
     def __reduce__(self) -> Tuple:
-        return Serving, (self.precision,)
+        return Serving, (self.precision, self.backend, self.inputs, self.fallback)

@@ -4,7 +4,7 @@ import inspect
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mtl.encoder.limits import check_memory, depth_of, good_batch, layer_count, pick_device, real_length
 from mtl.encoder.masking import MaskSettings, mask
-from mtl.encoder.precision import PRECISIONS, Serving, predicting_in, training_in, usable
+from mtl.encoder.precision import BACKENDS, PRECISIONS, Serving, training_in, usable
 from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
 from mtl.encoder.workers import side_by_side, workers
 from mtl.errors import UserError, check_choice, check_range
@@ -29,8 +29,9 @@ class EncoderSettings:
     """window: wordpieces a window, specials and prompt included; 0 is the model's real length, at most 512.
     overlap: wordpieces that neighbouring windows share, at most half a window. batch_pieces: padded wordpieces in one forward
     pass; 0 is what suits the device and the encoder's width. precision: "fp32", "bf16", "fp16" (GPU) or "int8" (CPU, predictions
-    only). fallback: take fp32, with a warning, where the device lacks the precision; else that is an error. device: "auto", or
-    torch's name. frozen_layers: how many of the lowest layers, with the embeddings, are not trained.
+    only). backend: "torch", "openvino" (CPU) or "auto": see `usable`. fallback: take fp32 in torch, with a warning,
+    where the device lacks one of these; else fail. device: "auto", or torch's name. frozen_layers: how many of the lowest layers,
+    with the embeddings, are not trained.
     """
 
     window: int = 0
@@ -40,10 +41,12 @@ class EncoderSettings:
     device: str = "auto"
     frozen_layers: int = 0
     fallback: bool = True
+    backend: str = "auto"
 
     def check(self) -> None:
         """RAISES (UserError): a setting is out of range; it is named with what is allowed."""
         check_choice("precision", self.precision, PRECISIONS)
+        check_choice("backend", self.backend, ("auto", *BACKENDS))
         check_range("window", self.window, 0)
         check_range("overlap", self.overlap, 0)
         check_range("batch_pieces", self.batch_pieces, 0)
@@ -138,7 +141,9 @@ class Encoder(nn.Module):
         self._freeze(settings.frozen_layers)
         self.to(pick_device(settings.device))
         self.batch_pieces = settings.batch_pieces or good_batch(model, self.device)
-        self.serving = Serving(usable(settings.precision, self.device, settings.fallback))
+        precision, backend = usable(settings.precision, settings.backend, self.device, settings.fallback)
+        inputs = ("input_ids", "attention_mask", "token_type_ids")[: 3 if self._accepts_types else 2]
+        self.serving = Serving(precision, backend, inputs, settings.fallback)
         self._trains_in = "bf16" if self.serving.precision == "bf16" else "fp32"
         self.eval()
 
@@ -155,8 +160,9 @@ class Encoder(nn.Module):
         """What a report says of it: precision, device, window, width, layers, parameters."""
         count = sum(parameter.numel() for parameter in self.model.parameters())
         return {
-            "precision": self.serving.precision, "device": str(self.device), "window": self.window, "width": self.width,
-            "layers": self.layers, "parameters": count, "batch_pieces": self.batch_pieces,
+            "precision": self.serving.precision, "backend": self.serving.backend, "device": str(self.device),
+            "window": self.window, "width": self.width, "layers": self.layers, "parameters": count,
+            "batch_pieces": self.batch_pieces,
         }  # fmt: skip
 
     @property
@@ -191,7 +197,7 @@ class Encoder(nn.Module):
             with stage("encode"), torch.inference_mode():
                 count = workers(self.device)
                 count = count if len(windows.ids) >= count else 1  # few windows on many cores: each is for all of them
-                vectors, summaries = self._read(self.serving.model(self.model), windows, lengths, count)
+                vectors, summaries = self._read(self.serving.model(self.model, count), windows, lengths, count)
             return TokenVectors(vectors, summaries, lengths, aligned)
         self.train()
         try:
@@ -281,7 +287,7 @@ class Encoder(nn.Module):
                 raise UserError(f"the question {prompt!r} is empty for the tokenizer")
         return [encoding.ids for encoding in encodings]
 
-    def _read(self, model: nn.Module, windows: _Windows, lengths: np.ndarray, count: int) -> Tuple[Tensor, Tensor]:
+    def _read(self, model: Callable, windows: _Windows, lengths: np.ndarray, count: int) -> Tuple[Tensor, Tensor]:
         """Run the windows through the model, and read each token's vector and each item's summary off them, batch by batch.
 
         count: batches that run side by side; 0 in training.
@@ -306,7 +312,7 @@ class Encoder(nn.Module):
             by_item = batch[np.argsort(item[batch], kind="stable")]
             summary = start[by_item] + (sizes[by_item] - 1 if self.template.summary_last else 0)
             ids, prompt_ends = [windows.ids[j] for j in batch], [windows.types[j] for j in batch]
-            with predicting_in(self.serving.precision, self.device) if count else nullcontext():  # of the thread that it runs in
+            with torch.inference_mode() if count else nullcontext():  # of the thread that it runs in
                 hidden = self._forward_or_halve(model, ids, prompt_ends, int(sizes[batch[-1]]))
                 return (
                     _sums_by_group(hidden, start[window[own]] + position[own], token[own], token_share[own]),
@@ -333,7 +339,7 @@ class Encoder(nn.Module):
         if first < len(order):
             yield order[first:]
 
-    def _forward_or_halve(self, model: nn.Module, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
+    def _forward_or_halve(self, model: Callable, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
         """`_forward`, in two halves where the device has not the memory. RAISES (UserError): nor for one window alone."""
         try:
             return self._forward(model, ids, prompt_ends, longest)
@@ -348,7 +354,7 @@ class Encoder(nn.Module):
         halves = (slice(half), slice(half, None))
         return torch.cat([self._forward_or_halve(model, ids[own], prompt_ends[own], longest) for own in halves])
 
-    def _forward(self, model: nn.Module, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
+    def _forward(self, model: Callable, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
         """The last hidden states of a padded batch, as rows: (windows * longest, width)."""
         pad = self.tokenizer.pad_token_id or 0
         sizes = np.array([len(row) for row in ids])

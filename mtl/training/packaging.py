@@ -15,7 +15,9 @@ from typing import Any, Callable, Dict, List, Optional
 import srsly
 from packaging.version import InvalidVersion, Version
 from spacy.cli.package import package as spacy_package
+from thinc.api import Config
 
+from mtl.encoder.openvino_model import REQUIREMENT
 from mtl.errors import UserError
 from mtl.files import read_json
 from mtl.training.evaluation import table
@@ -75,6 +77,8 @@ def build_wheels(pipeline: Path, out: Path, name: str, version: str, metrics: Op
         shutil.copytree(pipeline, source)
         meta = srsly.read_json(source / "meta.json")
         meta |= {"name": name, "version": version}
+        if _needs_openvino(source):
+            meta["requirements"] = sorted({*meta.get("requirements", []), REQUIREMENT})
         srsly.write_json(source / "meta.json", meta)
         (source / "README.md").write_text(_readme(meta, source, metrics), encoding="utf-8")
         sources = Path(work) / "sources"
@@ -83,6 +87,12 @@ def build_wheels(pipeline: Path, out: Path, name: str, version: str, metrics: Op
         wheel = _pip_wheel(next(sources.iterdir()), out)
     own = _own_wheel(out)
     return [wheel] if own is None else [wheel, own]
+
+
+def _needs_openvino(pipeline: Path) -> bool:
+    components = Config().from_disk(pipeline / "config.cfg", interpolate=False)["components"].values()
+    settings = [part["model"] for part in components if part.get("factory") == "mtl_transformer"]
+    return any(own.get("backend") == "openvino" or own.get("precision") == "int8" for own in settings)
 
 
 def _own_wheel(out: Path) -> Optional[Path]:
