@@ -297,7 +297,8 @@ class Encoder(nn.Module):
         sizes, item = np.array([len(ids) for ids in windows.ids], dtype=np.int64), np.array(windows.item, dtype=np.int64)
         token, window, position = windows.pairs.T
         token_share, item_share = _shares(token), _shares(item)
-        batches = list(self._batches(sizes, max(count, 1)))
+        padded = np.minimum(_few_lengths(sizes), self.window) if count else sizes
+        batches = list(self._batches(padded, count))
         batch_of = np.empty_like(sizes)
         for i, batch in enumerate(batches):
             batch_of[batch] = i
@@ -305,7 +306,7 @@ class Encoder(nn.Module):
         bounds = np.searchsorted(batch_of[window[order]], np.arange(len(batches) + 1))
         start = np.empty_like(sizes)  # the row where each window starts in its batch
         for batch in batches:
-            start[batch] = np.arange(len(batch)) * int(sizes[batch[-1]])
+            start[batch] = np.arange(len(batch)) * padded[batch[-1]]
 
         def run(i: int) -> Tuple[_Sums, _Sums]:
             batch, own = batches[i], order[bounds[i] : bounds[i + 1]]
@@ -313,7 +314,7 @@ class Encoder(nn.Module):
             summary = start[by_item] + (sizes[by_item] - 1 if self.template.summary_last else 0)
             ids, prompt_ends = [windows.ids[j] for j in batch], [windows.types[j] for j in batch]
             with torch.inference_mode() if count else nullcontext():  # of the thread that it runs in
-                hidden = self._forward_or_halve(model, ids, prompt_ends, int(sizes[batch[-1]]))
+                hidden = self._forward_or_halve(model, ids, prompt_ends, int(padded[batch[-1]]))
                 return (
                     _sums_by_group(hidden, start[window[own]] + position[own], token[own], token_share[own]),
                     _sums_by_group(hidden, summary, item[by_item], item_share[by_item]),
@@ -324,8 +325,11 @@ class Encoder(nn.Module):
             of_items.add_to(summaries)
         return vectors, summaries
 
-    def _batches(self, sizes: np.ndarray, count: int = 1) -> Iterator[np.ndarray]:
-        """Windows in order of length, as many as fit the budget of padded wordpieces; of few, as much for each worker."""
+    def _batches(self, sizes: np.ndarray, count: int = 0) -> Iterator[np.ndarray]:
+        """Windows in order of length, as many as fit the budget of padded wordpieces; of few, as much for each worker.
+
+        count: of workers; 0 in training.
+        """
         order = np.argsort(sizes, kind="stable")
         most = self.batch_pieces
         if count > 1:
@@ -333,11 +337,14 @@ class Encoder(nn.Module):
             most = min(most, math.ceil(sizes.sum() / (rounds * count)))
         first = 0
         for i, size in enumerate(sizes[order].tolist()):
-            if i > first and size * (i + 1 - first) > most:
-                yield order[first:i]
-                first = i
-        if first < len(order):
-            yield order[first:]
+            while i > first and size * (i + 1 - first) > most:
+                stop = first + (_few_counts(i - first) if count else i - first)
+                yield order[first:stop]
+                first = stop
+        while first < len(order):
+            stop = first + (_few_counts(len(order) - first) if count else len(order) - first)
+            yield order[first:stop]
+            first = stop
 
     def _forward_or_halve(self, model: Callable, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
         """`_forward`, in two halves where the device has not the memory. RAISES (UserError): nor for one window alone."""
@@ -370,6 +377,18 @@ class Encoder(nn.Module):
             types = np.where(np.arange(longest) < prompted, self.template.prompt_type, of_text) * mask
             inputs["token_type_ids"] = torch.from_numpy(types).to(self.device)
         return model(**inputs).last_hidden_state.float().flatten(0, 1)
+
+
+def _few_lengths(sizes: np.ndarray) -> np.ndarray:
+    """Each size, or up to a sixteenth more. Kernels are made, and kept, for each size that is met."""
+    step = 1 << np.maximum(np.frexp(sizes)[1] - 5, 0)
+    return -(-sizes // step) * step
+
+
+def _few_counts(count: int) -> int:
+    """The count, or down to a quarter less; see `_few_lengths`."""
+    step = 1 << max(count.bit_length() - 3, 0)
+    return count // step * step
 
 
 def _words_in_windows(pairs: np.ndarray, sizes: np.ndarray) -> List[np.ndarray]:
