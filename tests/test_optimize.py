@@ -48,10 +48,10 @@ def speeds(monkeypatch):
     return give
 
 
-def loader(folder):
+def loader(folder, fallback=True):
     def load(precision, backend):
-        config = {"components.transformer.model.precision": precision, "components.transformer.model.backend": backend}
-        return spacy.load(folder, config=config)
+        given = {"precision": precision, "backend": backend, "fallback": fallback}
+        return spacy.load(folder, config={f"components.transformer.model.{name}": value for name, value in given.items()})
 
     return load
 
@@ -145,3 +145,12 @@ def test_mistakes(trained, tmp_path):
     with pytest.raises(UserError, match="no mtl_transformer"):
         optimize_pipeline(lambda *_: spacy.load(tmp_path / "blank"), [trained[1]], FAST)
     assert os.listdir(tmp_path) == ["blank"]
+
+
+@with_openvino
+def test_an_encoder_that_openvino_cannot_run(trained, speeds, monkeypatch):
+    speeds(fp32_torch=100, fp32_openvino=140, bf16_torch=90)
+    monkeypatch.setattr("mtl.encoder.openvino_model._convert", lambda *_: {}["no such operation"])
+    result = optimize_pipeline(loader(trained[0], fallback=False), [trained[1]], FAST)
+    assert result["chosen"] == "fp32 torch" and list(result["tried"]) == ["fp32 torch", "bf16 torch"]
+    assert "KeyError: 'no such operation'" in result["lacking"]["fp32 openvino"]

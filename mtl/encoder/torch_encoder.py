@@ -335,16 +335,15 @@ class Encoder(nn.Module):
         if count > 1:
             rounds = max(1, math.ceil(sizes.sum() / (most * count)))
             most = min(most, math.ceil(sizes.sum() / (rounds * count)))
+        some = _few_counts if count else int
         first = 0
         for i, size in enumerate(sizes[order].tolist()):
             while i > first and size * (i + 1 - first) > most:
-                stop = first + (_few_counts(i - first) if count else i - first)
-                yield order[first:stop]
-                first = stop
+                yield order[first : first + some(i - first)]
+                first += some(i - first)
         while first < len(order):
-            stop = first + (_few_counts(len(order) - first) if count else len(order) - first)
-            yield order[first:stop]
-            first = stop
+            yield order[first : first + some(len(order) - first)]
+            first += some(len(order) - first)
 
     def _forward_or_halve(self, model: Callable, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
         """`_forward`, in two halves where the device has not the memory. RAISES (UserError): nor for one window alone."""

@@ -69,13 +69,21 @@ def optimize_pipeline(
     at_hand = [pair for pair in TRIED if pair not in lacking]
     if ("bf16", "openvino") in at_hand:
         at_hand.remove(("bf16", "torch"))  # slower wherever both run
-    pipelines, found = {}, {}
+    pipelines: Dict[str, Language] = {}
+    found: Dict[str, Dict[str, Any]] = {}
     for pair in at_hand:
         show(f"\rscoring in {' '.join(pair)} ...")
-        nlp = pipelines[" ".join(pair)] = first if pair == FIRST else load(*pair)
-        scores = evaluate_pipeline(nlp, data)["scores"]
+        try:
+            nlp = first if pair == FIRST else load(*pair)
+            scores = evaluate_pipeline(nlp, data)["scores"]
+        except UserError as error:  # OpenVINO cannot run every encoder
+            if pair == FIRST:
+                raise
+            lacking[pair] = str(error)
+            continue
+        name = " ".join(pair)
         own: Dict[str, Any] = {"precision": pair[0], "backend": pair[1]}
-        found[" ".join(pair)] = {**own, "scores": {key: scores[key] for key in headlines(scores)}}
+        pipelines[name], found[name] = nlp, {**own, "scores": {key: scores[key] for key in headlines(scores)}}
     texts = [doc.text for path in data for doc in read_docs(path, first.vocab)]
     texts = random.Random(0).sample(texts, min(settings.documents, len(texts)))
     for name, rate in time_in_turn(pipelines, texts, settings.seconds, show).items():
