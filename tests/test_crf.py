@@ -132,7 +132,7 @@ def test_extreme_scores_stay_finite():
 def test_every_step_is_run_once_in_time_order():
     pieces = Pieces.of(np.array([2, 5, 1, 5]), np.zeros(4, dtype=bool))
     for run, sign in ((Run.forward(pieces), 1), (Run.backward(pieces), -1)):
-        assert sorted(run.rows) == list(range(13)) and run.own.all() and run.opens.all() and not len(run.edge)
+        assert sorted(run.rows) == sorted(run.rows[run.place]) == list(range(13)) and run.opens.all() and not len(run.edge)
         assert np.diff(run.offsets).tolist() == [4, 3, 2, 2, 2]
         second, first = run.rows[run.offsets[1] : run.offsets[2]], run.rows[: run.offsets[1]]
         assert (second == first[:3] + sign).all()
@@ -147,7 +147,8 @@ def test_pieces_of_a_long_sequence(monkeypatch):
     assert len(Pieces.of(np.array([3, 10, 6]), np.ones(3, dtype=bool)).first) == 3
     forward, backward = Run.forward(pieces), Run.backward(pieces)
     assert sorted(forward.rows[forward.edge]) == [6, 10] and sorted(backward.rows[backward.edge]) == [7, 11]
-    assert sorted(forward.rows[~forward.own]) == [5, 6, 9, 10] and sorted(backward.rows[~backward.own]) == [7, 8, 11, 12]
+    for run, others in ((forward, [5, 6, 9, 10]), (backward, [7, 8, 11, 12])):
+        assert sorted(np.delete(run.rows, run.place)) == others and (run.rows[run.place] == np.arange(19)).all()
 
 
 @settings(deadline=None, max_examples=60)

@@ -379,14 +379,14 @@ class Encoder(nn.Module):
 
 
 def _few_lengths(sizes: np.ndarray) -> np.ndarray:
-    """Each size, or up to a sixteenth more. Kernels are made, and kept, for each size that is met."""
-    step = 1 << np.maximum(np.frexp(sizes)[1] - 5, 0)
+    """Each size, or up to an eighth more. Kernels are made, and kept, for each size that is met."""
+    step = 1 << np.maximum(np.frexp(sizes)[1] - 4, 0)
     return -(-sizes // step) * step
 
 
 def _few_counts(count: int) -> int:
-    """The count, or down to a quarter less; see `_few_lengths`."""
-    step = 1 << max(count.bit_length() - 3, 0)
+    """The count, or down to a third less; see `_few_lengths`."""
+    step = 1 << max(count.bit_length() - 2, 0)
     return count // step * step
 
 

@@ -70,14 +70,14 @@ class Run:
     """The steps of all pieces laid out by time, the longest piece first, for a recursion from front to back or the other way.
 
     rows: (places,), each place's step. piece: (places,), and its piece. offsets: (longest + 1,), where each time begins.
-    own: (places,) bool, whether the step is the piece's own. edge: (edges,), the places next to a piece's own steps, which its
+    place: (steps,), where each step is its piece's own. edge: (edges,), the places next to a piece's own steps, which its
     neighbour owns. opens: (pieces,) bool, longest first, whether the run begins where the sequence does.
     """
 
     rows: Array
     piece: Array
     offsets: Array
-    own: Array
+    place: Array
     edge: Array
     opens: Array
 
@@ -87,7 +87,7 @@ class Run:
         order, rank, time, offsets = _by_time(pieces.last - begin)
         rows, first = begin[order][rank] + time, pieces.first[order][rank]
         edge = np.flatnonzero(rows == first - 1)
-        return cls(rows, order[rank], offsets, rows >= first, edge, (begin == pieces.low)[order])
+        return cls(rows, order[rank], offsets, _places(rows, rows >= first), edge, (begin == pieces.low)[order])
 
     @classmethod
     def backward(cls, pieces: Pieces) -> "Run":
@@ -95,13 +95,11 @@ class Run:
         order, rank, time, offsets = _by_time(end - pieces.first)
         rows, last = end[order][rank] - 1 - time, pieces.last[order][rank]
         edge = np.flatnonzero(rows == last)
-        return cls(rows, order[rank], offsets, rows < last, edge, (end == pieces.high)[order])
+        return cls(rows, order[rank], offsets, _places(rows, rows < last), edge, (end == pieces.high)[order])
 
     def flat(self, values: Array) -> Array:
         """(places, ...) in this layout to (steps, ...) in the order of the steps."""
-        found = np.empty((int(self.own.sum()), *values.shape[1:]), values.dtype)
-        found[self.rows[self.own]] = values[self.own]
-        return found
+        return values[self.place]
 
     def torn(self, values: Array, flat: Array, pieces: Pieces, tolerance: float, relative: bool = False) -> Array:
         """The sequences of pieces that find, next to their own steps, another value than the owner of that step.
@@ -114,6 +112,14 @@ class Run:
         with np.errstate(invalid="ignore"):
             agree = (mine == theirs) | (np.abs(mine - theirs) <= tolerance * (np.abs(theirs) if relative else 1.0))
         return pieces.sequence[self.piece[self.edge[~agree.reshape(len(agree), -1).all(1)]]]
+
+
+def _places(rows: Array, own: Array) -> Array:
+    """Each step's place. own: (places,) bool, one of a step's places."""
+    places = np.flatnonzero(own)
+    found = np.empty_like(places)
+    found[rows[places]] = places
+    return found
 
 
 def _by_time(lengths: Array) -> Tuple[Array, Array, Array, Array]:
