@@ -9,7 +9,7 @@ from typing import Any, Dict
 
 import torch
 
-PACKAGES = ("spacy-mtl", "torch", "transformers", "spacy", "spacy-transformers", "thinc", "tokenizers", "onnxruntime", "edsnlp")
+PACKAGES = ("spacy-mtl", "torch", "transformers", "spacy", "spacy-transformers", "thinc", "tokenizers", "openvino", "edsnlp")
 
 
 def machine() -> Dict[str, Any]:

@@ -51,8 +51,8 @@ def build(encoder: str, folder: Path, wanted: List[str], batch_size: int) -> Dic
         ours(name, steps, rate, saved)
 
     def own(precision: str, backend: str = "auto") -> Run:
-        config = {"components.transformer.model.precision": precision, "components.transformer.model.backend": backend}
-        nlp = spacy.load(saved, config=config)
+        given = {"precision": precision, "backend": backend, "fallback": False}
+        nlp = spacy.load(saved, config={f"components.transformer.model.{key}": value for key, value in given.items()})
         return through(nlp, batch_size, asking)
 
     makers: Dict[str, Callable[[], Run]] = {

@@ -28,7 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def load(precision: str, backend: str) -> spacy.Language:
-        given = {"precision": precision, "backend": backend}
+        given = {"precision": precision, "backend": backend, "fallback": False}
         return spacy.load(arguments.pipeline, config={f"components.transformer.model.{key}": one for key, one in given.items()})
 
     result = optimize_pipeline(load, arguments.dev, OptimizeSettings(seconds=arguments.seconds))

@@ -29,6 +29,8 @@ def lacks(precision: str, backend: str, device: torch.device) -> str:
         return f"OpenVINO is for CPUs, and the device is {device}"
     if backend == "openvino" and precision != "fp16" and not installed():
         return f"OpenVINO is not installed ({INSTALL})"
+    if backend == "openvino" and precision == "bf16" and not _is_x86():
+        return "OpenVINO multiplies bfloat16 on an x86 only"
     if precision == "bf16":
         return "" if _multiplies_bf16(device) else f"{device} does not multiply bfloat16 natively"
     if precision == "fp16":
@@ -61,22 +63,25 @@ def _is_x86() -> bool:
 
 
 def usable(precision: str, backend: str, device: torch.device, fallback: bool) -> Tuple[str, str]:
-    """The precision and the backend themselves where the device has them, else fp32 in torch, with a warning.
+    """The precision and the backend themselves where the device has them, else torch, in fp32 if need be, with a warning.
 
     backend: "auto" is OpenVINO for bf16 and int8 on a CPU, where it is installed, and torch else.
     RAISES (UserError): it has not, without `fallback`.
     """
     named = f'precision = "{precision}"' + ("" if backend == "auto" else f', backend = "{backend}"')
     if backend == "auto":
-        low = precision in ("bf16", "int8") and device.type == "cpu"
-        backend = "openvino" if low and (installed() or precision == "int8") else "torch"
+        low = precision == "bf16" and not lacks(precision, "openvino", device)
+        backend = "openvino" if low or precision == "int8" else "torch"
     reason = lacks(precision, backend, device)
     if not reason:
         return precision, backend
+    instead = "fp32" if lacks(precision, "torch", device) else precision
     if not fallback:
-        raise UserError(f'{named}: {reason}. Set precision = "fp32" and backend = "torch", or fallback = true to have that done')
-    warnings.warn(f"{named}: {reason}; fp32 is used instead", UserWarning, stacklevel=2)
-    return "fp32", "torch"
+        raise UserError(
+            f'{named}: {reason}. Set precision = "{instead}" and backend = "torch", or fallback = true to have that done'
+        )
+    warnings.warn(f"{named}: {reason}; {instead} in torch is used instead", UserWarning, stacklevel=2)
+    return instead, "torch"
 
 
 def training_in(precision: str, device: torch.device) -> AbstractContextManager:
@@ -190,10 +195,11 @@ class Serving:
                 made.for_callers(count)
                 return made
             except Exception as error:  # by whatever of the model's own code cannot be traced
-                why = f"OpenVINO cannot run this encoder ({type(error).__name__}: {str(error).strip().splitlines()[0][:200]})"
-                if not self.fallback:
-                    raise UserError(f'backend = "openvino": {why}. Set backend = "torch" and precision = "fp32"') from error
+                first = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+                why = f"OpenVINO cannot run this encoder ({first[:200]})"
                 instead = "fp32" if self.precision == "int8" else self.precision
+                if not self.fallback:
+                    raise UserError(f'{why}. Set backend = "torch" and precision = "{instead}"') from error
                 warnings.warn(f"{why}; torch is used instead, in {instead}", UserWarning, stacklevel=2)
                 self.precision, self.backend = instead, "torch"
         return served(trained, self.precision)

@@ -297,7 +297,7 @@ class Encoder(nn.Module):
         sizes, item = np.array([len(ids) for ids in windows.ids], dtype=np.int64), np.array(windows.item, dtype=np.int64)
         token, window, position = windows.pairs.T
         token_share, item_share = _shares(token), _shares(item)
-        padded = np.minimum(_few_lengths(sizes), self.window) if count else sizes
+        padded = np.minimum(_few_lengths(sizes), self.window) if count and self.device.type == "cpu" else sizes
         batches = list(self._batches(padded, count))
         batch_of = np.empty_like(sizes)
         for i, batch in enumerate(batches):
@@ -335,7 +335,7 @@ class Encoder(nn.Module):
         if count > 1:
             rounds = max(1, math.ceil(sizes.sum() / (most * count)))
             most = min(most, math.ceil(sizes.sum() / (rounds * count)))
-        some = _few_counts if count else int
+        some = _few_counts if count and self.device.type == "cpu" else int
         first = 0
         for i, size in enumerate(sizes[order].tolist()):
             while i > first and size * (i + 1 - first) > most:

@@ -1,7 +1,7 @@
 """Batches side by side on a CPU, each in a thread of its own that uses one of torch's threads. Pure torch.
 
 torch's own way is to share every matrix product among its threads, which then wait for each other some hundred times in a forward
-pass: with MiniLM in bf16 or int8 on two cores that costs a tenth to a fifth of the time.
+pass: with MiniLM in low precision on two cores that costs a tenth to a fifth of the time.
 """
 
 import os
