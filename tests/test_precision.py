@@ -1,6 +1,7 @@
 """Predictions in bf16 and int8, in torch and OpenVINO: near fp32, of the weights as they are now, refused where need be."""
 
 import copy
+import ctypes
 import os
 import subprocess
 import sys
@@ -232,6 +233,16 @@ def test_a_forked_process_frees_what_it_got_and_ends(tiny, tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", FORK, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
+
+
+@with_openvino
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="OpenVINO does this on Linux")
+def test_the_thread_keeps_its_stack_for_signals(tiny):
+    libc, before, after = ctypes.CDLL(None), openvino_model._SignalStack(), openvino_model._SignalStack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    encoder_of(tiny(), backend="openvino", fallback=False).encode([whole(TEXTS[0])])
+    libc.sigaltstack(None, ctypes.byref(after))
+    assert (before.start, before.flags, before.size) == (after.start, after.flags, after.size)
 
 
 @with_openvino

@@ -46,6 +46,26 @@ def _openvino() -> Any:
     return sys.modules["openvino"]
 
 
+class _SignalStack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+@contextmanager
+def _own_signal_stack() -> Iterator[None]:
+    """OpenVINO gives the thread another stack for signals, and frees it with the model, whatever thread does that: the next Ctrl-C
+    would then end the process. So the thread keeps the stack that it had.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
+
+
 class OpenVINOModel:
     """What a transformers model computes, called as it is; made of the weights as they are now.
 
@@ -78,7 +98,8 @@ class OpenVINOModel:
 class _Compiled:
     def __init__(self, graph: Any, names: List[str], options: Dict[str, Any]) -> None:
         self.names = names
-        self._model = _openvino().Core().compile_model(graph, "CPU", options)
+        with _own_signal_stack():
+            self._model = _openvino().Core().compile_model(graph, "CPU", options)
         self._idle: SimpleQueue = SimpleQueue()  # of requests, each with the memory that a call works in
         _alive.add(self)
 
