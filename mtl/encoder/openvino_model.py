@@ -52,8 +52,8 @@ class _SignalStack(ctypes.Structure):
 
 @contextmanager
 def _own_signal_stack() -> Iterator[None]:
-    """OpenVINO gives the thread another stack for signals, and frees it with the model, whatever thread does that: the next Ctrl-C
-    would then end the process. So the thread keeps the stack that it had.
+    """OpenVINO gives the thread another stack for signals, and frees it with the model, whatever thread does that: the next
+    Ctrl-C would then end the process. So the thread keeps the stack that it had.
     """
     if not sys.platform.startswith("linux"):
         yield
