@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from importlib.metadata import requires
 
 import pytest
 import spacy
@@ -125,6 +126,7 @@ def test_the_command_writes_the_choice_and_nothing_else(trained, speeds, tmp_pat
 
 
 def test_a_package_needs_openvino_where_its_config_does(trained, tmp_path):
+    assert any(line.startswith(openvino_model.REQUIREMENT) for line in requires("spacy-mtl"))
     for precision_, backend, needs in (
         ("fp32", "auto", False),
         ("bf16", "auto", False),

@@ -15,7 +15,7 @@ from conftest import FAMILIES, TEXTS, make_nlp, overfit, sample_examples, save_t
 
 from mtl.encoder import openvino_model, precision
 from mtl.encoder.openvino_model import OpenVINOModel
-from mtl.encoder.precision import PackedLinear, Serving, half, served
+from mtl.encoder.precision import PackedLinear, Serving, in_type, served
 from mtl.encoder.torch_encoder import Encoder
 from mtl.encoder.windows import Tokens
 from mtl.errors import UserError
@@ -183,9 +183,8 @@ def test_an_encoder_that_cannot_be_converted(tiny, monkeypatch, change, reason):
         encoder_of(tiny(), backend=backend, fallback=fallback)
         for backend, fallback in (("openvino", True), ("openvino", False), ("torch", False))
     )
-    for encoder in (lenient, strict, exact):
-        forward = encoder.model.forward
-        monkeypatch.setattr(encoder.model, "forward", lambda own=forward, **inputs: change(own(**inputs), inputs["input_ids"]))
+    kind, own = type(lenient.model), type(lenient.model).forward
+    monkeypatch.setattr(kind, "forward", lambda self, **inputs: change(own(self, **inputs), inputs["input_ids"]))
     docs = [whole(text) for text in TEXTS]
     with pytest.warns(UserWarning, match=rf"OpenVINO cannot run this encoder \({reason}.*; torch is used instead, in fp32"):
         found = lenient.encode(docs).vectors
@@ -246,6 +245,18 @@ def test_the_thread_keeps_its_stack_for_signals(tiny):
 
 
 @with_openvino
+def test_converting_leaves_nothing_in_torch_and_breaks_nothing_of_the_users(tiny):
+    scripted = torch.jit.script(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()))
+    inputs = torch.ones(1, 2)
+    before, known = scripted(inputs), len(torch.jit._recursive.concrete_type_store.type_store)
+    encoder = encoder_of(tiny(), backend="openvino", fallback=False)
+    encoder.encode([whole(TEXTS[0])])
+    assert known == len(torch.jit._recursive.concrete_type_store.type_store)
+    assert torch.equal(scripted(inputs), before)
+    assert torch.jit.script(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU()))(inputs).shape == (1, 2)
+
+
+@with_openvino
 def test_converting_is_done_once_for_all_threads(tiny, monkeypatch):
     made = []
     real = OpenVINOModel.__init__
@@ -282,7 +293,7 @@ def test_no_network_and_no_telemetry(tiny, tmp_path):
 
 def test_what_is_saved_stays_fp32():
     model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4))
-    copied = half(model, torch.float16)
+    copied = in_type(model, torch.float16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert {parameter.dtype for parameter in copied.parameters()} == {torch.float16}
     assert copied[2].running_mean is model[2].running_mean

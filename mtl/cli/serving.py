@@ -1,7 +1,7 @@
 """A finished pipeline: `evaluate`, `ask`, `bench`, `optimize`, `package`, `verify`."""
 
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 import typer
 
@@ -58,6 +58,11 @@ def ask(
             )
 
 
+def _of_encoder(**settings: Any) -> Dict[str, Any]:
+    """The encoder's settings as `spacy.load` takes changes to a config."""
+    return {f"components.transformer.model.{name}": value for name, value in settings.items()}
+
+
 @app.command()
 def bench(
     pipeline: str = typer.Argument(..., help="A pipeline's folder or package."),
@@ -88,8 +93,7 @@ def bench(
         torch.set_num_threads(threads)
     settings = BenchSettings(batches=batches, batch_size=batch_size, question=question)
     run, show = (profile_pipeline, profile_table) if profile else (bench_pipeline, bench_table)
-    given = {"precision": precision, "backend": backend}
-    changes = {f"components.transformer.model.{name}": value for name, value in given.items() if value}
+    changes = _of_encoder(**{name: value for name, value in (("precision", precision), ("backend", backend)) if value})
     result = run(lambda: load(pipeline, changes), read_documents(texts), settings, progress)
     typer.echo(show(result))
     if out is not None:
@@ -121,8 +125,7 @@ def optimize(
         check_target(out)
 
     def load_in(precision: str, backend: str) -> Any:
-        given = {"precision": precision, "backend": backend, "fallback": False}
-        return load(pipeline, {f"components.transformer.model.{name}": value for name, value in given.items()})
+        return load(pipeline, _of_encoder(precision=precision, backend=backend, fallback=False))
 
     result = optimize_pipeline(load_in, data, OptimizeSettings(seconds, max_drop, documents), progress)
     typer.echo(optimize_table(result))

@@ -1,10 +1,13 @@
-"""What the forked workers of `nlp.pipe(n_process=...)` must know before they start. Pure torch.
+"""What a forked process, such as the workers of `nlp.pipe(n_process=...)`, must know before it starts. Pure torch.
 
 Neither the threads of OpenMP nor those of tokenizers exist in a forked process, and waiting for them hangs: a worker works in
 one thread. (Where processes are spawned, they begin with their own.)
 """
 
 import os
+import threading
+import weakref
+from typing import Any
 
 import torch
 
@@ -21,6 +24,28 @@ def enter_process() -> None:
         _parent = os.getpid()
 
 
+_locks: "weakref.WeakSet[Lock]" = weakref.WeakSet()
+
+
+class Lock:
+    """A lock that is free in a forked process, where the thread that may hold it does not exist."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        _locks.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: Any) -> None:
+        self._lock.release()
+
+
+def _after_in_child() -> None:
+    for lock in _locks:
+        lock._lock = threading.Lock()
+
+
 def _before() -> None:
     global _set_here
     _set_here = _VARIABLE not in os.environ
@@ -33,4 +58,4 @@ def _after_in_parent() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_after_in_parent)
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

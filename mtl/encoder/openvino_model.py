@@ -9,7 +9,6 @@ import ctypes
 import logging
 import os
 import sys
-import threading
 import warnings
 import weakref
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
+
+from mtl.encoder.forks import Lock
 
 REQUIREMENT = "openvino>=2026"  # as pyproject.toml has it
 GROUP = 128  # numbers of an int8 product's input that share a scale; with 64 MiniLM is 5% slower, with 384 it strays twice as far
@@ -74,7 +75,8 @@ class OpenVINOModel:
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str], precision: str, rest: str) -> None:
-        """names: the inputs it will be called with. precision: "fp32", "bf16" or "int8". rest: that of what int8 leaves.
+        """model: its parameters require no gradient. names: the inputs it will be called with. precision: "fp32", "bf16" or
+        "int8". rest: that of what int8 leaves.
 
         RAISES (Exception, of whatever kind): the model cannot be converted, or computes something else once it is.
         """
@@ -85,11 +87,12 @@ class OpenVINOModel:
             _quantize(self.graph)
             self._options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = GROUP
         self._compiled: Dict[Tuple[int, int, int], _Compiled] = {}
+        self._lock = Lock()
 
     def for_callers(self, count: int) -> "_Compiled":
         """count: of threads that call it at once; one has all of torch's threads to itself."""
         key = os.getpid(), count, torch.get_num_threads()
-        with _lock:
+        with self._lock:
             if key not in self._compiled:
                 self._compiled[key] = _Compiled(self.graph, self.names, {**self._options, **_threads(count)})
             return self._compiled[key]
@@ -115,14 +118,11 @@ class _Compiled:
         return BaseModelOutput(last_hidden_state=torch.from_numpy(found))
 
 
-_lock = threading.Lock()
 _alive: "weakref.WeakSet[_Compiled]" = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """In the new process neither the lock's holder nor the threads exist; to free a model would be to wait for its threads."""
-    global _lock
-    _lock = threading.Lock()
+    """To free a model is to wait for its threads, which the new process has not got: there it stays."""
     for one in _alive:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
 
@@ -136,28 +136,25 @@ def _threads(count: int) -> Dict[str, Any]:
     return {"NUM_STREAMS": count, "INFERENCE_NUM_THREADS": torch.get_num_threads(), "ENABLE_CPU_PINNING": False}
 
 
-class _Traced(nn.Module):
-    def __init__(self, model: nn.Module, names: List[str]) -> None:
-        super().__init__()
-        self.model, self.names = model, names
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.model(**dict(zip(self.names, inputs))).last_hidden_state
-
-
 def _convert(model: nn.Module, names: List[str]) -> Any:
-    """OpenVINO's graph of the model, for any batch and length."""
+    """OpenVINO's graph of the model, for any batch and length. model: without parameters that require a gradient."""
     _openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    traced = _Traced(model, names)
+    def called(*inputs: Tensor) -> Tensor:
+        return model(**dict(zip(names, inputs))).last_hidden_state
+
     with torch.inference_mode(), _quiet():
-        decoder = TorchScriptPythonDecoder(torch.jit.trace(traced, _example(model, names, 2, 12), check_trace=False))
+        # As torch's ONNX exporter traces: torch.jit.trace would keep what it makes of the module, 6 MB of MiniLM's each time.
+        traced, _ = torch.jit._get_trace_graph(called, _example(model, names, 2, 12))
+        torch._C._jit_pass_inline(traced)  # DeBERTa calls compiled functions, with conditions on what is constant here
+        torch._C._jit_pass_constant_propagation(traced)
+        decoder = TorchScriptPythonDecoder(None, traced, alias_db=traced.alias_db())
         frontend = FrontEndManager().load_by_framework("pytorch")
         graph = frontend.convert(frontend.load(decoder))
         example = _example(model, names, 3, 17)  # what tracing took for a constant shows at another size
-        expected, mask = traced(*example), example[names.index("attention_mask")]
+        expected, mask = called(*example), example[names.index("attention_mask")]
         options = {"INFERENCE_PRECISION_HINT": "f32", **_threads(1)}
         found = _Compiled(graph, names, options)(**dict(zip(names, example))).last_hidden_state
     apart = (found - expected)[mask.bool()].abs().max()

@@ -4,8 +4,6 @@ What is trained and saved stays fp32; the copy that serves is made of it in memo
 """
 
 import copy
-import os
-import threading
 import warnings
 from contextlib import AbstractContextManager
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple, cast
@@ -13,6 +11,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple, cast
 import torch
 from torch import Tensor, nn
 
+from mtl.encoder.forks import Lock
 from mtl.encoder.lora import merged
 from mtl.encoder.openvino_model import OpenVINOModel, installed
 from mtl.errors import UserError
@@ -65,7 +64,7 @@ def _is_x86() -> bool:
 def usable(precision: str, backend: str, device: torch.device, fallback: bool) -> Tuple[str, str]:
     """The precision and the backend themselves where the device has them, else torch, in fp32 if need be, with a warning.
 
-    backend: "auto" is OpenVINO for bf16 and int8 on a CPU, where it is installed, and torch else.
+    backend: "auto" is OpenVINO for int8, and for bf16 where that runs in it, and torch else.
     RAISES (UserError): it has not, without `fallback`.
     """
     named = f'precision = "{precision}"' + ("" if backend == "auto" else f', backend = "{backend}"')
@@ -119,8 +118,8 @@ def activate_at_once(model: nn.Module) -> None:
             module.intermediate_act_fn = nn.Identity()
 
 
-def half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model with its parameters in the type.
+def in_type(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of the model with its parameters in the type, without gradients.
 
     Buffers stay shared (rotary frequencies, for one, need fp32), as do parameters that have the type.
     """
@@ -140,7 +139,7 @@ def served(model: nn.Module, precision: str) -> nn.Module:
     packs = device.type == "cpu" and _is_x86() and torch.backends.mkldnn.is_available()
     if precision == "fp32" and not packs:
         return model
-    copied = half(model, HALF.get(precision, torch.float32))
+    copied = in_type(model, HALF.get(precision, torch.float32))
     linears = [name for name, layer in model.named_modules() if type(layer) is nn.Linear] if packs else []
     for name in linears:
         copied.set_submodule(name, PackedLinear(cast(nn.Linear, copied.get_submodule(name))))
@@ -149,16 +148,7 @@ def served(model: nn.Module, precision: str) -> nn.Module:
     return copied.eval()
 
 
-_lock = threading.Lock()  # what serves is made once, whatever number of threads ask; tracing is not made for threads
-
-
-def _forget_lock() -> None:
-    global _lock
-    _lock = threading.Lock()  # in a forked process its holder does not exist
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lock)
+_lock = Lock()  # what serves is made once, however many threads ask; tracing is not made for threads
 
 
 class Serving:
@@ -191,7 +181,7 @@ class Serving:
         if self.backend == "openvino":
             rest = "fp32" if lacks("bf16", "torch", torch.device("cpu")) else "bf16"
             try:
-                made = OpenVINOModel(merged(trained).eval(), self.inputs, self.precision, rest)
+                made = OpenVINOModel(in_type(merged(trained), torch.float32).eval(), self.inputs, self.precision, rest)
                 made.for_callers(count)
                 return made
             except Exception as error:  # by whatever of the model's own code cannot be traced

@@ -12,11 +12,13 @@ from typing import Callable, Deque, Iterator, Optional, Sequence, Tuple, TypeVar
 
 import torch
 
+from mtl.encoder.forks import Lock
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 AHEAD = 2  # batches that wait for each worker, or whose results wait to be taken
 
-_lock = threading.Lock()
+_lock = Lock()
 _known: Optional[Tuple[int, int, ThreadPoolExecutor]] = None  # process, workers, pool
 
 
@@ -74,12 +76,3 @@ def _start(count: int) -> ThreadPoolExecutor:
     started.wait()
     torch.set_num_threads(own)  # for the threads that are still to come the number is the process's, which the workers changed
     return pool
-
-
-def _forget() -> None:
-    global _lock, _known
-    _lock, _known = threading.Lock(), None  # in a forked process neither the threads nor the lock's holder exist
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
