@@ -12,7 +12,8 @@ from mtl.encoder.component import tokens_of
 from mtl.encoder.limits import ATTENTION_DROPOUT
 from mtl.encoder.loaders import huggingface_loader, load_encoder, save_encoder
 from mtl.encoder.torch_encoder import Encoder, EncoderSettings
-from mtl.encoder.windows import Tokens, most_central, window_of_pairs, window_starts
+from mtl.encoder.windows import most_central, window_of_pairs, window_starts
+from mtl.encoder.wordpieces import Tokens
 from mtl.errors import UserError
 
 NLP = spacy.blank("en")

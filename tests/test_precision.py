@@ -17,7 +17,7 @@ from mtl.encoder import openvino_model, precision
 from mtl.encoder.openvino_model import OpenVINOModel
 from mtl.encoder.precision import PackedLinear, Serving, in_type, served
 from mtl.encoder.torch_encoder import Encoder
-from mtl.encoder.windows import Tokens
+from mtl.encoder.wordpieces import Tokens
 from mtl.errors import UserError
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 
 from mtl import pipe
 from mtl.encoder import limits
-from mtl.encoder.windows import Tokens
+from mtl.encoder.wordpieces import Tokens
 from mtl.errors import UserError
 from mtl.serving.bench import BenchSettings, draw, mean_interval
 from mtl.stages import StageClock, stage

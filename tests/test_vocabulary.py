@@ -13,7 +13,7 @@ from mtl.adapt.vocabulary import adapt_with_words
 from mtl.adapt.words import domain_words, grow
 from mtl.encoder.mlm import load_mlm
 from mtl.encoder.sources import load_tokenizer
-from mtl.encoder.windows import Tokens
+from mtl.encoder.wordpieces import Tokens
 from mtl.errors import UserError
 
 SMALL = {"length": 32, "batch_blocks": 4, "device": "cpu", "precision": "fp32", "held_out": 0.1}

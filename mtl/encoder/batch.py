@@ -11,7 +11,7 @@ from mtl import ranks
 from mtl.encoder.gradients import Gramian, TaskGradients
 from mtl.encoder.masking import MaskSettings
 from mtl.encoder.torch_encoder import Encoder, TokenVectors
-from mtl.encoder.windows import Tokens
+from mtl.encoder.wordpieces import Tokens
 
 Item = Tuple[int, Optional[str]]  # a document's index in the batch, and its prompt
 # How the tasks' gradients lie to each other, and each task's loss -> the weight of each task.

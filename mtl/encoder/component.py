@@ -26,7 +26,7 @@ from mtl.encoder.gradients import TaskGradients
 from mtl.encoder.listener import EncoderListener
 from mtl.encoder.loaders import Loader, load_encoder, save_encoder
 from mtl.encoder.torch_encoder import Encoder, TokenVectors
-from mtl.encoder.windows import Tokens
+from mtl.encoder.wordpieces import Tokens
 from mtl.errors import UserError, check_choice, check_range
 from mtl.files import read_json, write_json
 from mtl.pipe import RobustPipe

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mtl.encoder.limits import check_memory, depth_of, good_batch, layer_count, pick_device, real_length
 from mtl.encoder.masking import MaskSettings, mask
 from mtl.encoder.precision import BACKENDS, PRECISIONS, Serving, training_in, usable
-from mtl.encoder.windows import MIN_CAPACITY, Template, Tokens, align, capacity, ranges, window_of_pairs, window_starts
+from mtl.encoder.windows import MIN_CAPACITY, Template, capacity, surrounded, window_of_pairs, window_starts
+from mtl.encoder.wordpieces import CachedTokenizer, Tokens, Wordpieces, align, ranges
 from mtl.encoder.workers import side_by_side, workers
 from mtl.errors import UserError, check_choice, check_range
 from mtl.stages import stage
@@ -99,10 +100,19 @@ class TokenVectors:
 class _Windows:
     """Windows of several items, and where in them each token's vector is read."""
 
-    ids: List[List[int]]
-    types: List[int]  # per window: how many leading wordpieces are the prompt's segment
-    item: List[int]  # per window
+    ids: np.ndarray  # (wordpieces of all windows,), one window after another
+    sizes: np.ndarray  # (windows,), wordpieces of each
+    types: np.ndarray  # (windows,), how many of its first wordpieces are the prompt's segment
+    item: np.ndarray  # (windows,)
     pairs: np.ndarray  # (pairs, 3): token counted over all items, window, position in it
+
+    def rows(self, chosen: np.ndarray) -> np.ndarray:
+        """Where in `ids` the wordpieces of some windows are."""
+        return ranges((np.cumsum(self.sizes) - self.sizes)[chosen], self.sizes[chosen])
+
+    def mask(self, chosen: np.ndarray, longest: int) -> np.ndarray:
+        """(chosen, longest) bool, where a padded batch of windows has wordpieces."""
+        return np.arange(longest) < self.sizes[chosen][:, None]
 
 
 class Encoder(nn.Module):
@@ -118,6 +128,7 @@ class Encoder(nn.Module):
             model.pooler = None  # nothing reads it
         self.model = model
         self.tokenizer = tokenizer
+        self._cut = CachedTokenizer(tokenizer.backend_tokenizer)
         self.template = Template.from_tokenizer(tokenizer)
         self.settings = settings
         longest = real_length(model, model.config)
@@ -196,7 +207,7 @@ class Encoder(nn.Module):
         if not train:
             with stage("encode"), torch.inference_mode():
                 count = workers(self.device)
-                count = count if len(windows.ids) >= count else 1  # few windows on many cores: each is for all of them
+                count = count if len(windows.sizes) >= count else 1  # few windows on many cores: each is for all of them
                 vectors, summaries = self._read(self.serving.model(self.model, count), windows, lengths, count)
             return TokenVectors(vectors, summaries, lengths, aligned)
         self.train()
@@ -214,17 +225,19 @@ class Encoder(nn.Module):
         window that its vector is read from; chance is torch's own.
         """
         windows, _ = self._windows(docs, None)
-        sizes = np.array([len(ids) for ids in windows.ids], dtype=np.int64)
-        words = _words_in_windows(windows.pairs, sizes)
+        words = _words_in_windows(windows.pairs, windows.sizes)
         vectors, targets = [], []
         self.train()
         try:
             with training_in(self._trains_in, self.device):
-                for batch in self._batches(sizes):
-                    pieces, own = (_padded([rows[i] for i in batch]) for rows in (windows.ids, words))
-                    hidden = mask(pieces, own, settings, torch.default_generator)
-                    ids = [row[:size] for row, size in zip(hidden.pieces.tolist(), sizes[batch])]
-                    read = self._forward(self.model, ids, [0] * len(ids), int(sizes[batch[-1]]))
+                for batch in self._batches(windows.sizes):
+                    longest, rows = int(windows.sizes[batch[-1]]), windows.rows(batch)
+                    there = windows.mask(batch, longest)
+                    pieces, own = np.zeros((2, *there.shape), dtype=np.int64)
+                    pieces[there], own[there] = windows.ids[rows], words[rows]
+                    hidden = mask(torch.from_numpy(pieces), torch.from_numpy(own), settings, torch.default_generator)
+                    windows.ids[rows] = hidden.pieces.numpy()[there]
+                    read = self._forward(self.model, windows, batch, longest)
                     vectors.append(read[hidden.chosen.flatten().to(self.device)])
                     targets.append(hidden.targets.to(self.device))
         finally:
@@ -232,34 +245,41 @@ class Encoder(nn.Module):
         return torch.cat(vectors), torch.cat(targets)
 
     def _windows(self, docs: Sequence[Tokens], prompts: Optional[Sequence[str]]) -> Tuple[_Windows, np.ndarray]:
-        texts, token, piece, counts = self._wordpieces(docs)
-        windows = _Windows([], [], [], np.zeros((0, 3), np.int64))
+        pieces, text, token, piece, counts = self._wordpieces(docs)
+        first_piece = (np.cumsum(pieces.counts) - pieces.counts)[text]
         window, position = np.zeros_like(piece), piece.copy()
         stops = np.cumsum(counts)
-        for item, prompt in enumerate(self._prompts(prompts) if prompts is not None else [[]] * len(docs)):
-            ids, own = texts[item], slice(stops[item] - counts[item], stops[item])
-            before, after = self.template.ends(prompt)
+        firsts: List[np.ndarray] = []  # of each item, the first wordpiece of its windows
+        bodies: List[np.ndarray] = []  # and how many there are of its text
+        number = 0
+        asked = self._prompts(prompts) if prompts is not None else [[]] * len(docs)
+        ends = [self.template.ends(prompt) for prompt in asked]
+        for item, count in enumerate(pieces.counts[text].tolist()):
+            prompt, own = asked[item], slice(stops[item] - counts[item], stops[item])
             size = capacity(self.window, self.template.specials(bool(prompt)), len(prompt), prompts[item] if prompts else "")
-            starts = window_starts(len(ids), size, self.overlap)
-            window[own] = len(windows.ids)
-            position[own] += len(before)
+            starts = window_starts(count, size, self.overlap)
+            window[own] = number
+            position[own] += len(ends[item][0])
             if len(starts) > 1:
-                chosen = window_of_pairs(token[own], piece[own], starts, size, len(ids))
+                chosen = window_of_pairs(token[own], piece[own], starts, size, count)
                 window[own] += chosen
                 position[own] -= starts[chosen]
-            for start in starts.tolist():
-                windows.ids.append([*before, *ids[start : start + size], *after])
-                windows.types.append(len(before) if prompt else 0)
-                windows.item.append(item)
+            firsts.append(starts + first_piece[item])
+            bodies.append(np.minimum(count - starts, size))
+            number += len(starts)
+        of_item = np.repeat(np.arange(len(docs)), [len(own) for own in firsts])
+        first, body = (np.concatenate(arrays) if arrays else np.zeros(0, np.int64) for arrays in (firsts, bodies))
+        ids, sizes = surrounded(pieces.ids, first, body, ends, of_item)
+        types = np.array([len(before) if prompt else 0 for prompt, (before, _) in zip(asked, ends)], dtype=np.int64)[of_item]
         lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
         token += np.repeat(np.cumsum(lengths) - lengths, counts)
-        windows.pairs = np.stack([token, window, position], 1)
         aligned = np.zeros(lengths.sum(), dtype=bool)
         aligned[token] = True
-        return windows, aligned
+        return _Windows(ids, sizes, types, of_item, np.stack([token, window, position], 1)), aligned
 
-    def _wordpieces(self, docs: Sequence[Tokens]) -> Tuple[List[List[int]], np.ndarray, np.ndarray, np.ndarray]:
-        """Each item's wordpieces; its (token, wordpiece) pairs, counted from its own start; how many pairs it has.
+    def _wordpieces(self, docs: Sequence[Tokens]) -> Tuple[Wordpieces, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The wordpieces of the distinct texts; which of those each item's is; the items' (token, wordpiece) pairs, both counted
+        from the item's own start; how many pairs each item has.
 
         A text met with several prompts is cut into wordpieces once.
         """
@@ -268,17 +288,17 @@ class Encoder(nn.Module):
         text = np.array([place[id(doc)] for doc in docs], dtype=np.int64)
         unique = list(distinct.values())
         with stage("tokenise"):
-            encodings = self.tokenizer.backend_tokenizer.encode_batch([doc.text for doc in unique], add_special_tokens=False)
-        pieces = align(unique, encodings)
+            pieces = self._cut([doc.text for doc in unique])
+        of_token, of_piece = align(unique, pieces)
         lengths = np.array([len(doc.starts) for doc in unique], dtype=np.int64)
         first_token = np.cumsum(lengths) - lengths
-        first_piece = np.cumsum([0, *map(len, pieces.ids)])
-        bounds: np.ndarray = np.searchsorted(pieces.token, np.append(first_token, lengths.sum()))  # type: ignore[assignment]
+        first_piece = np.cumsum(pieces.counts) - pieces.counts
+        bounds: np.ndarray = np.searchsorted(of_token, np.append(first_token, lengths.sum()))  # type: ignore[assignment]
         counts = np.diff(bounds)[text]
         rows = ranges(bounds[:-1][text], counts)
-        token = pieces.token[rows] - np.repeat(first_token[text], counts)
-        piece = pieces.piece[rows] - np.repeat(first_piece[text], counts)
-        return [pieces.ids[i] for i in text.tolist()], token, piece, counts
+        token = of_token[rows] - np.repeat(first_token[text], counts)
+        piece = of_piece[rows] - np.repeat(first_piece[text], counts)
+        return pieces, text, token, piece, counts
 
     def _prompts(self, prompts: Sequence[str]) -> List[List[int]]:
         encodings = self.tokenizer.backend_tokenizer.encode_batch(list(prompts), add_special_tokens=False)
@@ -294,7 +314,7 @@ class Encoder(nn.Module):
         """
         vectors = torch.zeros(int(lengths.sum()), self.width, device=self.device)
         summaries = torch.zeros(len(lengths), self.width, device=self.device)
-        sizes, item = np.array([len(ids) for ids in windows.ids], dtype=np.int64), np.array(windows.item, dtype=np.int64)
+        sizes, item = windows.sizes, windows.item
         token, window, position = windows.pairs.T
         token_share, item_share = _shares(token), _shares(item)
         padded = np.minimum(_few_lengths(sizes), self.window) if count and self.device.type == "cpu" else sizes
@@ -312,9 +332,8 @@ class Encoder(nn.Module):
             batch, own = batches[i], order[bounds[i] : bounds[i + 1]]
             by_item = batch[np.argsort(item[batch], kind="stable")]
             summary = start[by_item] + (sizes[by_item] - 1 if self.template.summary_last else 0)
-            ids, prompt_ends = [windows.ids[j] for j in batch], [windows.types[j] for j in batch]
             with torch.inference_mode() if count else nullcontext():  # of the thread that it runs in
-                hidden = self._forward_or_halve(model, ids, prompt_ends, int(padded[batch[-1]]))
+                hidden = self._forward_or_halve(model, windows, batch, int(padded[batch[-1]]))
                 return (
                     _sums_by_group(hidden, start[window[own]] + position[own], token[own], token_share[own]),
                     _sums_by_group(hidden, summary, item[by_item], item_share[by_item]),
@@ -345,33 +364,30 @@ class Encoder(nn.Module):
             yield order[first : first + some(len(order) - first)]
             first += some(len(order) - first)
 
-    def _forward_or_halve(self, model: Callable, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
+    def _forward_or_halve(self, model: Callable, windows: _Windows, chosen: np.ndarray, longest: int) -> Tensor:
         """`_forward`, in two halves where the device has not the memory. RAISES (UserError): nor for one window alone."""
         try:
-            return self._forward(model, ids, prompt_ends, longest)
+            return self._forward(model, windows, chosen, longest)
         except torch.OutOfMemoryError as error:
-            if len(ids) == 1:
+            if len(chosen) == 1:
                 raise UserError(
                     f"{self.device} has not the memory for one window of {longest} wordpieces; set a smaller "
                     f'components.transformer.model.window, another device, or precision = "bf16"'
                 ) from error
         torch.cuda.empty_cache()  # here, where the error no longer holds on to what was allocated
-        half = len(ids) // 2
-        halves = (slice(half), slice(half, None))
-        return torch.cat([self._forward_or_halve(model, ids[own], prompt_ends[own], longest) for own in halves])
+        halves = chosen[: len(chosen) // 2], chosen[len(chosen) // 2 :]
+        return torch.cat([self._forward_or_halve(model, windows, half, longest) for half in halves])
 
-    def _forward(self, model: Callable, ids: List[List[int]], prompt_ends: List[int], longest: int) -> Tensor:
-        """The last hidden states of a padded batch, as rows: (windows * longest, width)."""
-        pad = self.tokenizer.pad_token_id or 0
-        sizes = np.array([len(row) for row in ids])
-        padded = np.full((len(ids), longest), pad, dtype=np.int64)
-        mask = np.arange(longest) < sizes[:, None]
-        padded[mask] = np.concatenate(ids)
+    def _forward(self, model: Callable, windows: _Windows, chosen: np.ndarray, longest: int) -> Tensor:
+        """The last hidden states of a padded batch of windows, as rows: (windows * longest, width)."""
+        mask = windows.mask(chosen, longest)
+        padded = np.full(mask.shape, self.tokenizer.pad_token_id or 0, dtype=np.int64)
+        padded[mask] = windows.ids[windows.rows(chosen)]
         inputs = {"input_ids": torch.from_numpy(padded).to(self.device)}
         broadcast = self._broadcasts_mask and not mask.all()
         inputs["attention_mask"] = torch.from_numpy((mask[:, None] if broadcast else mask).astype(np.int64)).to(self.device)
         if self._accepts_types:
-            prompted = np.array(prompt_ends)[:, None]
+            prompted = windows.types[chosen][:, None]
             of_text = np.where(prompted > 0, self.template.text_type, 0)
             types = np.where(np.arange(longest) < prompted, self.template.prompt_type, of_text) * mask
             inputs["token_type_ids"] = torch.from_numpy(types).to(self.device)
@@ -390,21 +406,17 @@ def _few_counts(count: int) -> int:
     return count // step * step
 
 
-def _words_in_windows(pairs: np.ndarray, sizes: np.ndarray) -> List[np.ndarray]:
-    """For each window, which of its tokens, counted from 1, each wordpiece belongs to; 0 where that is read elsewhere.
+def _words_in_windows(pairs: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Which of its window's tokens, counted from 1, each wordpiece belongs to; 0 where that is read elsewhere.
 
-    pairs: as `_Windows` has them. sizes: (windows,), wordpieces.
+    pairs, sizes: as `_Windows` has them.
     """
     token, window, position = pairs.T
     first = np.full(len(sizes), np.iinfo(np.int64).max)
     np.minimum.at(first, window, token)
     found = np.zeros(sizes.sum(), dtype=np.int64)
     found[np.cumsum(sizes)[window] - sizes[window] + position] = token - first[window] + 1
-    return np.split(found, np.cumsum(sizes)[:-1])
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    return nn.utils.rnn.pad_sequence([torch.as_tensor(row) for row in rows], batch_first=True)
+    return found
 
 
 def _shares(group: np.ndarray) -> np.ndarray:

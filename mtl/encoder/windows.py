@@ -1,4 +1,4 @@
-"""Cutting wordpieces into windows, and aligning them with tokens. NumPy only."""
+"""Cutting wordpieces into windows. NumPy only."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -6,6 +6,7 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
+from mtl.encoder.wordpieces import ranges
 from mtl.errors import UserError
 
 MIN_CAPACITY = 16  # wordpieces of text that a window must leave beside a prompt
@@ -83,59 +84,30 @@ def window_starts(count: int, size: int, overlap: int) -> np.ndarray:
     return starts
 
 
+def surrounded(
+    ids: np.ndarray, first: np.ndarray, body: np.ndarray, ends: Sequence[Tuple[Sequence[int], Sequence[int]]], item: np.ndarray
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Windows over `ids`, `body` of them from `first` on, each between the ends of its item.
+
+    first, body, item: (windows,). ends: of each item, the wordpieces before and after.
+    RETURNS: the wordpieces of all windows, one window after another; (windows,), how many each has.
+    """
+    befores, afters = ([end[side] for end in ends] for side in (0, 1))
+    lead, tail = (np.array([len(end) for end in side], dtype=np.int64) for side in (befores, afters))
+    sizes = lead[item] + body + tail[item]
+    starts = np.cumsum(sizes) - sizes
+    found = np.empty(sizes.sum(), dtype=np.int64)
+    found[ranges(starts + lead[item], body)] = ids[ranges(first, body)]
+    for side, lengths, place in ((befores, lead, starts), (afters, tail, starts + lead[item] + body)):
+        flat = np.fromiter(chain.from_iterable(side), np.int64, lengths.sum())
+        found[ranges(place, lengths[item])] = flat[ranges((np.cumsum(lengths) - lengths)[item], lengths[item])]
+    return found, sizes
+
+
 def most_central(count: int, starts: np.ndarray, size: int) -> np.ndarray:
     """For each of `count` wordpieces, the index of the window in which it is farthest from the window's edges."""
     middles = (starts[1:] + starts[:-1] + size) / 2  # halfway through the overlap of two neighbours
     return np.searchsorted(middles, np.arange(count) + 0.5, side="right")
-
-
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The numbers from each start on, as many as its length says, one range after another."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
-
-
-@dataclass
-class Tokens:
-    """A document for the encoder: its text and where its tokens stand in it."""
-
-    text: str
-    starts: np.ndarray  # (tokens,), characters
-    ends: np.ndarray
-
-
-@dataclass
-class Pieces:
-    """The wordpieces of several texts, one after another, and which token each belongs to.
-
-    A wordpiece that covers several tokens is listed once for each; a token without wordpieces is listed nowhere.
-    """
-
-    ids: List[List[int]]  # per text
-    token: np.ndarray  # (pairs,), token, counted over all texts, ascending
-    piece: np.ndarray  # (pairs,), wordpiece, counted over all texts
-
-
-def align(docs: Sequence[Tokens], encodings: Sequence) -> Pieces:
-    """Align tokens with the wordpieces of a tokenizer's encodings by character offsets, for all texts at once."""
-    ids = [encoding.ids for encoding in encodings]
-    pairs = chain.from_iterable(encoding.offsets for encoding in encodings)
-    offsets = np.fromiter(chain.from_iterable(pairs), dtype=np.int64).reshape(-1, 2)
-    shift = np.cumsum([0, *(len(doc.text) + 1 for doc in docs)])[:-1]
-    of_piece = np.repeat(shift, [len(i) for i in ids])
-    of_token = np.repeat(shift, [len(doc.starts) for doc in docs])
-    token_starts = np.concatenate([doc.starts for doc in docs]) + of_token if docs else np.zeros(0, np.int64)
-    token_ends = np.concatenate([doc.ends for doc in docs]) + of_token if docs else np.zeros(0, np.int64)
-    starts, ends = offsets[:, 0] + of_piece, offsets[:, 1] + of_piece
-    first = np.searchsorted(token_ends, starts, side="right")  # the first token that ends after the piece starts
-    after = np.searchsorted(token_starts, ends, side="left")  # the first token that starts at the piece's end or later
-    covered = np.where(ends > starts, np.maximum(after - first, 0), 0)
-    piece = np.repeat(np.arange(len(starts)), covered)
-    token = ranges(first, covered)
-    if np.any(token[1:] < token[:-1]):  # a tokenizer that normalises may give offsets out of order
-        order = np.argsort(token, kind="stable")
-        token, piece = token[order], piece[order]
-    return Pieces(ids, token, piece)
 
 
 def window_of_pairs(token: np.ndarray, piece: np.ndarray, starts: np.ndarray, size: int, count: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A linear-chain CRF over BIO tags. NumPy for the recursions, torch for the gradients; no spaCy.
 
 Forward and backward are scaled (Rabiner 1989), in double precision, on sequences laid out by time: at each step only those
-that are that long take part, and long ones are cut into pieces that run side by side. The gradient is closed-form (marginals
+that are that long take part, and long ones are cut into pieces that run side by side. Tags come first there, (tags, places), so
+that what is done to all sequences at once lies side by side. The gradient is closed-form (marginals
 under the model minus marginals under the gold constraint), so autograd records nothing.
 """
 
@@ -98,20 +99,25 @@ class Run:
         return cls(rows, order[rank], offsets, _places(rows, rows < last), edge, (end == pieces.high)[order])
 
     def flat(self, values: Array) -> Array:
-        """(places, ...) in this layout to (steps, ...) in the order of the steps."""
-        return values[self.place]
+        """(..., places) in this layout to (..., steps) in the order of the steps."""
+        return _taken(values, self.place)
 
-    def torn(self, values: Array, flat: Array, pieces: Pieces, tolerance: float, relative: bool = False) -> Array:
+    def torn(self, values: Array, pieces: Pieces, tolerance: float, relative: bool = False) -> Array:
         """The sequences of pieces that find, next to their own steps, another value than the owner of that step.
 
-        relative: the tolerance is a share of the value. A probability needs that: a small one may be all that is left later on.
+        values: (..., places). relative: the tolerance is a share of the value. A probability needs that: a small one may be all
+        that is left later on.
         """
         if not len(self.edge):
             return self.edge
-        mine, theirs = values[self.edge], flat[self.rows[self.edge]]
+        mine, theirs = values[..., self.edge], values[..., self.place[self.rows[self.edge]]]
         with np.errstate(invalid="ignore"):
             agree = (mine == theirs) | (np.abs(mine - theirs) <= tolerance * (np.abs(theirs) if relative else 1.0))
-        return pieces.sequence[self.piece[self.edge[~agree.reshape(len(agree), -1).all(1)]]]
+        return pieces.sequence[self.piece[self.edge[~agree.reshape(-1, len(self.edge)).all(0)]]]
+
+
+def _taken(values: Array, columns: Array) -> Array:
+    return values.take(columns, -1, mode="clip")  # half the time of "raise", which keeps a copy back in case of an error
 
 
 def _places(rows: Array, own: Array) -> Array:
@@ -152,62 +158,74 @@ class Marginals:
     log_z: Array  # (sequences,)
     unary: Array  # (steps, tags), P(tag at step)
     pair: Array  # (tags, tags), expected transitions, summed
-    alpha: Array  # (steps, tags), scaled
-    beta: Array  # (steps, tags), scaled
-    potential: Array  # (steps, tags), exp(emission - its maximum) / scale: alpha[t] = alpha[t-1] @ A * potential[t]
 
 
 def forward_backward(emissions: Array, transitions: Array, start: Array, lengths: Array) -> Marginals:
     """emissions: (steps, tags); transitions: (tags, tags) from row to column; start: (tags,). -inf forbids. lengths: above 0."""
-    top = emissions.max(1, keepdims=True)
-    raw, matrix, begin = np.exp(emissions - top), np.exp(transitions), np.exp(start)
-
-    def both(pieces: Pieces) -> Tuple[Tuple[Array, Array, Array], Array]:
-        alpha, scale, torn = _alphas(raw, matrix, begin, pieces)
-        beta, also = _betas(raw / scale, matrix, pieces)
-        return (alpha, scale, beta), np.r_[torn, also]
-
-    alpha, scale, beta = _side_by_side(lengths, both)
-    potential = raw / scale
+    found = _recursions(emissions, transitions, start, lengths)
     firsts = np.cumsum(lengths) - lengths
     follows = np.ones(len(emissions), dtype=bool)
     follows[firsts] = False
     later = np.flatnonzero(follows)
-    pair = matrix * (alpha[later - 1].T @ (potential * beta)[later])
-    logs = (np.log(scale) + top)[:, 0]
-    log_z = np.add.reduceat(logs, firsts) if len(firsts) else np.zeros(0)
-    return Marginals(log_z, alpha * beta, pair, alpha, beta, potential)
+    alpha, beta = _taken(found.alpha, found.alpha_at), _taken(found.beta, found.beta_at)
+    pair = np.exp(transitions) * (alpha[:, later - 1] @ (found.potential * beta)[:, later].T)
+    log_z = np.add.reduceat(found.logs, firsts) if len(firsts) else np.zeros(0)
+    return Marginals(log_z, (alpha * beta).T, pair)
 
 
-def _alphas(raw: Array, matrix: Array, begin: Array, pieces: Pieces) -> Tuple[Array, Array, Array]:
-    """Scaled forward scores (steps, tags), their scales (steps, 1), and the sequences whose pieces do not agree."""
-    run = Run.forward(pieces)
-    packed = raw[run.rows]
-    alpha, scale = np.empty_like(packed), np.empty((len(packed), 1))
-    before = np.where(run.opens[:, None], begin, 1.0)
+@dataclass
+class _Scaled:
+    """Forward and backward scores. alpha[:, t] = (matrix.T @ alpha[:, t - 1]) * potential[:, t], and sums to 1."""
+
+    alpha: Array  # (tags, places)
+    alpha_at: Array  # (steps,), each step's place
+    beta: Array  # (tags, places)
+    beta_at: Array  # (steps,)
+    potential: Array  # (tags, steps), exp(emission - its maximum) / scale
+    logs: Array  # (steps,), of the scale, and the maximum; they sum up to log Z
+
+
+def _recursions(emissions: Array, transitions: Array, start: Array, lengths: Array) -> _Scaled:
+    by_tag = np.ascontiguousarray(emissions.T)
+    top = by_tag.max(0)
+    raw, matrix, begin = np.exp(by_tag - top), np.exp(transitions), np.exp(start)
+
+    def both(pieces: Pieces) -> Tuple[_Scaled, Array]:
+        forward, backward = Run.forward(pieces), Run.backward(pieces)
+        alpha, scale = _alphas(raw, matrix, begin, forward)
+        potential = raw / scale
+        beta = _betas(potential, matrix, backward)
+        torn = [run.torn(values, pieces, 1e-8, relative=True) for run, values in ((forward, alpha), (backward, beta))]
+        return _Scaled(alpha, forward.place, beta, backward.place, potential, np.log(scale) + top), np.concatenate(torn)
+
+    return _side_by_side(lengths, both)
+
+
+def _alphas(raw: Array, matrix: Array, begin: Array, run: Run) -> Tuple[Array, Array]:
+    """Scaled forward scores (tags, places), and their scales (steps,)."""
+    packed, onward = _taken(raw, run.rows), np.ascontiguousarray(matrix.T)
+    alpha, scale = np.empty_like(packed), np.empty(packed.shape[1])
+    before = np.where(run.opens, begin[:, None], 1.0)
     for t in range(len(run.offsets) - 1):
-        low, high = run.offsets[t], run.offsets[t + 1]
-        reach = (before if t == 0 else before[: high - low] @ matrix) * packed[low:high]
-        scale[low:high] = reach.sum(1, keepdims=True)
-        before = alpha[low:high] = reach / scale[low:high]
-    flat = run.flat(alpha)
-    return flat, run.flat(scale), run.torn(alpha, flat, pieces, 1e-8, relative=True)
+        own = slice(run.offsets[t], run.offsets[t + 1])
+        reach = (before if t == 0 else onward @ before[:, : own.stop - own.start]) * packed[:, own]
+        scale[own] = reach.sum(0)
+        before = alpha[:, own] = reach / scale[own]
+    return alpha, run.flat(scale)
 
 
-def _betas(potential: Array, matrix: Array, pieces: Pieces) -> Tuple[Array, Array]:
-    """Scaled backward scores (steps, tags), and the sequences whose pieces do not agree.
+def _betas(potential: Array, matrix: Array, run: Run) -> Array:
+    """Scaled backward scores (tags, places).
 
     A piece may begin with ones anywhere: alpha @ beta is 1 there, since alpha sums to 1, and stays so.
     """
-    run = Run.backward(pieces)
-    packed, back = potential[run.rows], matrix.T.copy()
+    packed = _taken(potential, run.rows)
     beta = np.ones_like(packed)
     for t in range(1, len(run.offsets) - 1):
-        low, high, earlier = run.offsets[t], run.offsets[t + 1], run.offsets[t - 1]
-        after = slice(earlier, earlier + high - low)
-        beta[low:high] = (packed[after] * beta[after]) @ back
-    flat = run.flat(beta)
-    return flat, run.torn(beta, flat, pieces, 1e-8, relative=True)
+        own, earlier = slice(run.offsets[t], run.offsets[t + 1]), run.offsets[t - 1]
+        after = slice(earlier, earlier + own.stop - own.start)
+        beta[:, own] = matrix @ (packed[:, after] * beta[:, after])
+    return beta
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):
@@ -247,43 +265,42 @@ def viterbi(emissions: Array, transitions: Array, start: Array, lengths: Array) 
     """
 
     def run(pieces: Pieces) -> Tuple[Array, Array]:
-        best, torn = _best_scores(emissions, transitions, start, pieces)
-        return (best[0], torn) if len(torn) else _trace(best, transitions, pieces)
+        forward, backward = Run.forward(pieces), Run.backward(pieces)
+        best = _best_scores(emissions, transitions, start, forward)
+        torn = forward.torn(best, pieces, float(np.finfo(best.dtype).eps) ** 0.5 / 4)
+        if len(torn):
+            return torn, torn
+        tags = _trace(_taken(best, forward.place[backward.rows]), transitions, backward)
+        return backward.flat(tags), backward.torn(tags, pieces, 0)
 
     return _side_by_side(lengths, run)
 
 
-def _best_scores(emissions: Array, transitions: Array, start: Array, pieces: Pieces) -> Tuple[Array, Array]:
-    """(tags, steps): the score of the best path that ends there, less that of tag 0; the sequences whose pieces do not agree."""
-    run = Run.forward(pieces)
-    best = np.ascontiguousarray(emissions[run.rows].T)
-    opening = np.where(run.opens, start[:, None], np.zeros_like(start[:, None]))
+def _best_scores(emissions: Array, transitions: Array, start: Array, run: Run) -> Array:
+    """(tags, places): the score of the best path that ends there, less that of tag 0."""
+    best = _taken(np.ascontiguousarray(emissions.T), run.rows)
     for t in range(len(run.offsets) - 1):
         low, high = run.offsets[t], run.offsets[t + 1]
         if t == 0:
-            best[:, low:high] += opening
+            best[:, low:high] += np.where(run.opens, start[:, None], np.zeros_like(start[:, None]))
         else:
             earlier = best[:, None, run.offsets[t - 1] : run.offsets[t - 1] + high - low]
             best[:, low:high] += (earlier + transitions[:, :, None]).max(0)
         best[:, low:high] -= best[0, low:high]
-    flat = run.flat(best.T)
-    return np.ascontiguousarray(flat.T), run.torn(best.T, flat, pieces, float(np.finfo(best.dtype).eps) ** 0.5 / 4)
+    return best
 
 
-def _trace(best: Array, transitions: Array, pieces: Pieces) -> Tuple[Array, Array]:
-    """The best tags from back to front: (steps,), and the sequences whose pieces do not agree."""
-    run = Run.backward(pieces)
-    packed = best[:, run.rows]
+def _trace(best: Array, transitions: Array, run: Run) -> Array:
+    """The best tags from back to front: (places,). best: as `_best_scores` has them, (tags, places) of this run."""
     tags = np.empty(len(run.rows), dtype=np.int64)
     for t in range(len(run.offsets) - 1):
         low, high = run.offsets[t], run.offsets[t + 1]
-        reach = packed[:, low:high]
+        reach = best[:, low:high]
         if t:
             earlier = run.offsets[t - 1]
             reach = reach + transitions[:, tags[earlier : earlier + high - low]]
         tags[low:high] = reach.argmax(0)
-    flat = run.flat(tags)
-    return flat, run.torn(tags, flat, pieces, 0)
+    return tags
 
 
 def spans_of(tags: Array, lengths: Array) -> Tuple[Array, Array, Array]:
@@ -302,20 +319,19 @@ def span_probabilities(
     starts, ends, labels = spans
     if not len(starts):
         return np.zeros(0)
-    found = forward_backward(emissions, transitions, start, lengths)
-    matrix = np.exp(transitions)
+    found, matrix = _recursions(emissions, transitions, start, lengths), np.exp(transitions)
     begin, inside = 1 + 2 * labels, 2 + 2 * labels
-    probability = found.alpha[starts, begin]
+    probability = found.alpha[begin, found.alpha_at[starts]]
     previous = begin
     longest = int((ends - starts).max())
     for k in range(1, longest):  # one more step of all entities that are that long
         on = starts + k < ends
         at = np.where(on, starts + k, starts)
-        step = matrix[previous, inside] * found.potential[at, inside]
+        step = matrix[previous, inside] * found.potential[inside, at]
         probability = np.where(on, probability * step, probability)
         previous = np.where(on, inside, previous)
     is_last = np.isin(ends, np.cumsum(lengths))
     after = np.where(is_last, starts, ends)
-    onward = matrix[previous] * found.potential[after] * found.beta[after]
-    onward[np.arange(len(labels)), inside] = 0.0
-    return np.clip(np.where(is_last, probability, probability * onward.sum(1)), 0.0, 1.0)
+    onward = matrix[previous].T * found.potential[:, after] * found.beta[:, found.beta_at[after]]
+    onward[inside, np.arange(len(labels))] = 0.0
+    return np.clip(np.where(is_last, probability, probability * onward.sum(0)), 0.0, 1.0)
