@@ -4,8 +4,8 @@
 
 Stream: documents of 5 to 150 words through `nlp.pipe` with all three heads, a question for every hundredth; resident memory after
 the first 5,000 and at the end, without errors, with a document that makes a head fail, and in OpenVINO. Length: seconds and the
-most memory for one document of 10,000 tokens and ten times as many, up to `--longest`, each in a fresh process. The encoder is
-random, of one layer and width 32, and for the second table of lengths as wide as MiniLM.
+most memory for one document of 10,000 tokens and ten times as many, up to `--longest`. Each of these runs in a fresh process. The
+encoder is random, of one layer and width 32, and for the second table of lengths as wide as MiniLM.
 """
 
 import argparse
@@ -54,8 +54,13 @@ def stream(nlp: Any, words: List[str], count: int, failing: int) -> Iterator[Doc
         yield doc
 
 
-def grow(pipeline: str, words: List[str], count: int, failing: int, backend: str = "torch") -> Dict[str, float]:
+def domain_words() -> List[str]:
+    return " ".join(read_documents([str(ROOT / "corpus" / "domain.txt")])).split()
+
+
+def grow(pipeline: str, count: int, failing: int, backend: str) -> Dict[str, float]:
     """Resident memory after `SETTLED` documents and after `count`. failing: the number of a document that fails, -1 for none."""
+    words = domain_words()
     nlp = spacy.load(pipeline, config={"components.transformer.model.backend": backend})
     logging.getLogger("spacy").setLevel(logging.ERROR)
     failed = []
@@ -75,10 +80,10 @@ def grow(pipeline: str, words: List[str], count: int, failing: int, backend: str
     return {"settled_mb": settled, "end_mb": resident_mb(), "growth_mb": resident_mb() - settled}
 
 
-def one(pipeline: str, tokens: int) -> None:
-    """Process one document of so many tokens and a question; print seconds, and the most memory beyond what it began with."""
+def one(pipeline: str, tokens: int) -> Dict[str, float]:
+    """Process one document of so many tokens and a question: seconds, and the most memory beyond what it began with."""
     nlp = spacy.load(pipeline)
-    words = " ".join(read_documents([str(ROOT / "corpus" / "domain.txt")])).split()
+    words = domain_words()
     nlp("A short document, to begin with.")
     doc = Doc(nlp.vocab, words=list(islice(cycle(words), tokens)))
     doc._.questions = [QUESTION]
@@ -88,17 +93,27 @@ def one(pipeline: str, tokens: int) -> None:
         doc = pipe(doc)
     seconds = time.perf_counter() - started
     most = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(json.dumps({"seconds": seconds, "mb": int(most) * 1024 / 1e6 - before}))
+    return {"seconds": seconds, "mb": int(most) * 1024 / 1e6 - before}
+
+
+def afresh(name: str, *given: Any) -> Dict[str, float]:
+    """`grow` or `one` in a process of its own, whose last line is what it found."""
+    command = [sys.executable, __file__, name, *map(str, given)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        line = ""
+        for line in process.stdout or ():
+            if not line.startswith("{"):
+                print(line, end="", flush=True)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return json.loads(line)
 
 
 def lengths(pipeline: str, longest: int) -> List[Dict[str, float]]:
     rows = []
     tokens = FIRST
     while tokens <= longest:
-        done = subprocess.run(
-            [sys.executable, __file__, "--one", pipeline, str(tokens)], capture_output=True, text=True, check=True
-        )
-        row = {"tokens": tokens, **json.loads(done.stdout.splitlines()[-1])}
+        row = {"tokens": tokens, **afresh("one", pipeline, tokens)}
         per = {"microseconds_a_token": row["seconds"] / tokens * 1e6, "bytes_a_token": row["mb"] / tokens * 1e6}
         rows.append({**row, **per})
         print({key: round(value, 2) for key, value in rows[-1].items()}, flush=True)
@@ -112,15 +127,14 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=200_000)
     parser.add_argument("--longest", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    words = " ".join(read_documents([str(ROOT / "corpus" / "domain.txt")])).split()
     with tempfile.TemporaryDirectory() as folder:
         narrow, wide = str(Path(folder) / "narrow"), str(Path(folder) / "wide")
         ours(tiny_encoder(Path(folder) / "encoder"), 60, 3e-3, Path(narrow))
         ours(tiny_encoder(Path(folder) / "wide encoder", width=384), 5, 1e-4, Path(wide))
         growth = {
-            "plain": grow(narrow, words, arguments.documents, -1),
-            "with an error": grow(narrow, words, arguments.documents, SETTLED // 2),
-            "in OpenVINO": grow(narrow, words, arguments.documents, -1, "openvino"),
+            "plain": afresh("grow", narrow, arguments.documents, -1, "torch"),
+            "with an error": afresh("grow", narrow, arguments.documents, SETTLED // 2, "torch"),
+            "in OpenVINO": afresh("grow", narrow, arguments.documents, -1, "openvino"),
         }
         rows = {"width 32": lengths(narrow, arguments.longest), "width 384": lengths(wide, arguments.longest)}
     found = {
@@ -140,7 +154,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        one(sys.argv[2], int(sys.argv[3]))
+    if sys.argv[1:2] == ["one"]:
+        print(json.dumps(one(sys.argv[2], int(sys.argv[3]))))
+    elif sys.argv[1:2] == ["grow"]:
+        print(json.dumps(grow(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])))
     else:
         main()
