@@ -25,6 +25,8 @@ from mtl.adapt.text import read_documents
 from environment import environment  # isort: skip  (pipelines.py puts its folder on the path)
 
 STEPS = {"plumbing": (60, 3e-3), "minilm": (25, 1e-4)}  # of training, and the learning rate
+LOW = "ours bf16", "ours int8"
+BEST = "ours at best"  # the faster of those, which `mtl optimize` takes
 BARS = {  # encoder -> (ours, peer) -> at least so many times the peer's words/s
     "plumbing": {("ours", "stock"): 10.0},
     "minilm": {
@@ -32,9 +34,9 @@ BARS = {  # encoder -> (ours, peer) -> at least so many times the peer's words/s
         ("ours bf16", "bare"): 1.5,
         ("ours int8", "bare"): 2.0,
         ("ours", "stock"): 1.8,
-        ("ours int8", "stock"): 4.0,
+        (BEST, "stock"): 4.0,
         ("ours", "hf one by one"): 2.5,
-        ("ours int8", "hf one by one"): 5.0,
+        (BEST, "hf one by one"): 5.0,
         ("ours", "hf in batches of 16"): 2.5,
         ("ours", "edsnlp ner alone"): 1.0,
     },
@@ -95,10 +97,15 @@ def report(seconds: Dict[str, List[float]], words: int, bars: Dict) -> Dict[str,
     rates = {peer: words / statistics.median(times) for peer, times in seconds.items()}
     for peer, rate in rates.items():
         print(f"{peer:22}{rate:12,.0f} words/s")
+    known = dict(seconds)
+    if set(LOW) <= set(seconds):
+        best = max(LOW, key=lambda peer: rates[peer])
+        known[BEST] = seconds[best]
+        print(f"{BEST}: {best}")
     ratios = []
     for (mine, peer), bar in bars.items():
-        if mine in seconds and peer in seconds:
-            ratio = statistics.median(theirs / own for own, theirs in zip(seconds[mine], seconds[peer]))
+        if mine in known and peer in known:
+            ratio = statistics.median(theirs / own for own, theirs in zip(known[mine], known[peer]))
             verdict = "ok" if ratio >= bar else "FALLS SHORT"
             print(f"{mine} over {peer}: {ratio:.2f} (at least {bar}) {verdict}")
             ratios.append({"ours": mine, "peer": peer, "ratio": ratio, "bar": bar, "ok": ratio >= bar})
@@ -115,7 +122,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256, help="of our nlp.pipe")
     parser.add_argument("--peers", default="", help="of these only, comma-separated")
     arguments = parser.parse_args()
-    default = {peer: None for pair in BARS[arguments.encoder] for peer in pair}
+    default = {peer: None for pair in BARS[arguments.encoder] for peer in pair if peer != BEST}
     wanted = [peer.strip() for peer in arguments.peers.split(",")] if arguments.peers else list(default)
     texts = draw(read_documents([arguments.text]), arguments.documents)
     words = sum(len(spacy.blank("en").make_doc(text)) for text in texts)
