@@ -7,12 +7,10 @@
 
 import argparse
 import json
-import statistics
 import tempfile
 from pathlib import Path
 
-import spacy
-from peers import draw, environment, measure
+from peers import count_words, draw, environment, measure, median_rates
 from pipelines import MINILM, ROOT, bare, tiny_encoder
 
 from mtl.adapt.text import read_documents
@@ -25,18 +23,18 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--encoder", choices=("minilm", "plumbing"), default="minilm")
     parser.add_argument("--text", default=str(ROOT / "corpus" / "domain.txt"), help="documents: .txt, .jsonl, .spacy or a folder")
-    parser.add_argument("--documents", type=int, default=150)
+    parser.add_argument("--documents", type=int, default=120, help="in a round")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    texts = draw(read_documents([arguments.text]), arguments.documents)
-    words = sum(len(spacy.blank("en").make_doc(text)) for text in texts)
+    samples = draw(list(read_documents([arguments.text])), arguments.documents, arguments.rounds)
+    words = count_words(samples)
     with tempfile.TemporaryDirectory() as folder:
         encoder = MINILM if arguments.encoder == "minilm" else tiny_encoder(Path(folder))
-        seconds = measure({str(size): bare(encoder, False, size) for size in SIZES}, texts, arguments.rounds)
-    rates = {size: words / statistics.median(times) for size, times in seconds.items()}
+        seconds = measure({str(size): bare(encoder, False, size) for size in SIZES}, samples)
+    rates = median_rates(seconds, words)
     for size, rate in rates.items():
         print(f"{size:>6} wordpieces a batch {rate:10,.0f} words/s")
-    result = {"encoder": arguments.encoder, "text": Path(arguments.text).name, "documents": len(texts), "words": words}
+    result = {"encoder": arguments.encoder, "text": Path(arguments.text).name, "documents": arguments.documents, "words": words}
     result |= {"words_per_second": rates, "seconds": seconds, "environment": environment()}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")

@@ -97,6 +97,17 @@ class TokenVectors:
 
 
 @dataclass
+class _Cut:
+    """Items cut into wordpieces, and which of those each of their tokens has. token, piece: (pairs,), item after item."""
+
+    pieces: Wordpieces  # of the distinct texts
+    text: np.ndarray  # (items,), which of those
+    token: np.ndarray  # counted from the item's own start
+    piece: np.ndarray  # counted from the item's own start
+    counts: np.ndarray  # (items,), pairs of each
+
+
+@dataclass
 class _Windows:
     """Windows of several items, and where in them each token's vector is read."""
 
@@ -128,7 +139,7 @@ class Encoder(nn.Module):
             model.pooler = None  # nothing reads it
         self.model = model
         self.tokenizer = tokenizer
-        self._cut = CachedTokenizer(tokenizer.backend_tokenizer)
+        self._tokenize = CachedTokenizer(tokenizer.backend_tokenizer)
         self.template = Template.from_tokenizer(tokenizer)
         self.settings = settings
         longest = real_length(model, model.config)
@@ -245,8 +256,9 @@ class Encoder(nn.Module):
         return torch.cat(vectors), torch.cat(targets)
 
     def _windows(self, docs: Sequence[Tokens], prompts: Optional[Sequence[str]]) -> Tuple[_Windows, np.ndarray]:
-        pieces, text, token, piece, counts = self._wordpieces(docs)
-        first_piece = (np.cumsum(pieces.counts) - pieces.counts)[text]
+        cut = self._cut(docs)
+        first_piece = (np.cumsum(cut.pieces.counts) - cut.pieces.counts)[cut.text]
+        token, piece, counts = cut.token, cut.piece, cut.counts
         window, position = np.zeros_like(piece), piece.copy()
         stops = np.cumsum(counts)
         firsts: List[np.ndarray] = []  # of each item, the first wordpiece of its windows
@@ -254,7 +266,7 @@ class Encoder(nn.Module):
         number = 0
         asked = self._prompts(prompts) if prompts is not None else [[]] * len(docs)
         ends = [self.template.ends(prompt) for prompt in asked]
-        for item, count in enumerate(pieces.counts[text].tolist()):
+        for item, count in enumerate(cut.pieces.counts[cut.text].tolist()):
             prompt, own = asked[item], slice(stops[item] - counts[item], stops[item])
             size = capacity(self.window, self.template.specials(bool(prompt)), len(prompt), prompts[item] if prompts else "")
             starts = window_starts(count, size, self.overlap)
@@ -267,28 +279,24 @@ class Encoder(nn.Module):
             firsts.append(starts + first_piece[item])
             bodies.append(np.minimum(count - starts, size))
             number += len(starts)
-        of_item = np.repeat(np.arange(len(docs)), [len(own) for own in firsts])
+        of_item = np.repeat(np.arange(len(docs)), [len(each) for each in firsts])
         first, body = (np.concatenate(arrays) if arrays else np.zeros(0, np.int64) for arrays in (firsts, bodies))
-        ids, sizes = surrounded(pieces.ids, first, body, ends, of_item)
+        ids, sizes = surrounded(cut.pieces.ids, first, body, ends, of_item)
         types = np.array([len(before) if prompt else 0 for prompt, (before, _) in zip(asked, ends)], dtype=np.int64)[of_item]
         lengths = np.array([len(doc.starts) for doc in docs], dtype=np.int64)
-        token += np.repeat(np.cumsum(lengths) - lengths, counts)
+        token = token + np.repeat(np.cumsum(lengths) - lengths, counts)
         aligned = np.zeros(lengths.sum(), dtype=bool)
         aligned[token] = True
         return _Windows(ids, sizes, types, of_item, np.stack([token, window, position], 1)), aligned
 
-    def _wordpieces(self, docs: Sequence[Tokens]) -> Tuple[Wordpieces, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The wordpieces of the distinct texts; which of those each item's is; the items' (token, wordpiece) pairs, both counted
-        from the item's own start; how many pairs each item has.
-
-        A text met with several prompts is cut into wordpieces once.
-        """
+    def _cut(self, docs: Sequence[Tokens]) -> _Cut:
+        """A text met with several prompts is cut into wordpieces once."""
         distinct = {id(doc): doc for doc in docs}
         place = {key: i for i, key in enumerate(distinct)}
         text = np.array([place[id(doc)] for doc in docs], dtype=np.int64)
         unique = list(distinct.values())
         with stage("tokenise"):
-            pieces = self._cut([doc.text for doc in unique])
+            pieces = self._tokenize([doc.text for doc in unique])
         of_token, of_piece = align(unique, pieces)
         lengths = np.array([len(doc.starts) for doc in unique], dtype=np.int64)
         first_token = np.cumsum(lengths) - lengths
@@ -298,7 +306,7 @@ class Encoder(nn.Module):
         rows = ranges(bounds[:-1][text], counts)
         token = of_token[rows] - np.repeat(first_token[text], counts)
         piece = of_piece[rows] - np.repeat(first_piece[text], counts)
-        return pieces, text, token, piece, counts
+        return _Cut(pieces, text, token, piece, counts)
 
     def _prompts(self, prompts: Sequence[str]) -> List[List[int]]:
         encodings = self.tokenizer.backend_tokenizer.encode_batch(list(prompts), add_special_tokens=False)
@@ -440,7 +448,7 @@ class _Sums:
 
 def _sums_by_group(hidden: Tensor, rows: np.ndarray, group: np.ndarray, share: np.ndarray) -> _Sums:
     """The weighted sum of each group's rows. group: ascending."""
-    first = np.flatnonzero(np.r_[True, group[1:] != group[:-1]]) if len(rows) else np.zeros(0, np.int64)
+    first = np.flatnonzero(np.append(True, group[1:] != group[:-1])) if len(rows) else np.zeros(0, np.int64)
     index, starts, weights = (torch.from_numpy(array).to(hidden.device) for array in (rows, first, share))
     sums = nn.functional.embedding_bag(index, hidden, starts, mode="sum", per_sample_weights=weights)
     return _Sums(sums, group[first])

@@ -1,4 +1,4 @@
-"""Cutting wordpieces into windows. NumPy only."""
+"""Cutting wordpieces into windows. No torch, no spaCy."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -116,8 +116,8 @@ def window_of_pairs(token: np.ndarray, piece: np.ndarray, starts: np.ndarray, si
     All pieces of a token come from the window in which its middle piece is most central, where they lie in it.
     """
     best = most_central(count, starts, size)
-    bounds = np.flatnonzero(np.r_[True, token[1:] != token[:-1]])
-    lengths = np.diff(np.r_[bounds, len(token)])
+    bounds = np.flatnonzero(np.append(True, token[1:] != token[:-1]))
+    lengths = np.diff(np.append(bounds, len(token)))
     middle = np.repeat(piece[bounds + lengths // 2], lengths)
     window = best[middle]
     inside = (piece >= starts[window]) & (piece < starts[window] + size)

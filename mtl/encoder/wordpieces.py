@@ -1,16 +1,16 @@
-"""Texts cut into wordpieces, and their tokens aligned with those, for many texts at once. NumPy and tokenizers only."""
+"""Texts cut into wordpieces, and their tokens aligned with those, for many texts at once. No torch, no spaCy."""
 
 import json
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 
 from mtl.encoder.forks import Lock
 
-MOST_WORDS, MOST_PIECES = 50_000, 200_000  # that are remembered; 10 MB
+MOST_WORDS, MOST_PIECES, MOST_CHARACTERS = 50_000, 200_000, 1_000_000  # that are remembered; 10 MB
 AT_SPACES = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
 WITHIN_WORDS = ("BertNormalizer", "Lowercase", "StripAccents", "NFC", "NFD", "NFKC", "NFKD")
 
@@ -49,17 +49,36 @@ class CachedTokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.at_spaces = cuts_at_spaces(tokenizer)
-        self._known = _Known(MOST_PIECES)
+        self._lock = Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._state = self._state_now()
+        self.at_spaces = cuts_at_spaces(self.tokenizer)
+        self._known = _Known()
+
+    def _state_now(self) -> Tuple[Any, ...]:
+        return len(self.tokenizer.get_added_tokens_decoder()), self.tokenizer.truncation, self.tokenizer.padding
 
     def __call__(self, texts: Sequence[str]) -> Wordpieces:
-        if not self.at_spaces:
-            return _of_encodings(self._encode(texts))
+        if self._state != self._state_now():  # words were added to its vocabulary
+            self._begin()
+        found = self._word_by_word(texts) if self.at_spaces else None
+        return _of_encodings(self._encode(texts)) if found is None else found
+
+    def _word_by_word(self, texts: Sequence[str]) -> Optional[Wordpieces]:
+        """None where there is no room for the new words; all are then forgotten."""
         words = [text.split(" ") for text in texts]
-        counts = np.fromiter(map(len, words), np.int64, len(words))
         every = list(chain.from_iterable(words))
-        with _lock:
-            rows, known = self._rows(every), self._known
+        known = self._known  # another thread may put a new one in its place
+        rows = known.find(every)
+        new = list(dict.fromkeys(every[i] for i in np.flatnonzero(rows < 0)))
+        if new:
+            if not (known.has_room(new) and known.add(new, _of_encodings(self._encode(new)), self._lock)):
+                self._known = _Known()
+                return None
+            rows = known.find(every)
+        counts = np.fromiter(map(len, words), np.int64, len(words))
         sizes = np.fromiter(map(len, every), np.int64, len(every)) + 1
         place = np.cumsum(sizes) - sizes
         first = np.cumsum(counts) - counts
@@ -72,51 +91,39 @@ class CachedTokenizer:
     def _encode(self, texts: Sequence[str]) -> List[Encoding]:
         return self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
-    def _rows(self, words: List[str]) -> np.ndarray:
-        """Each word's row in what is known; new words are added, and old ones forgotten where there is no room for those."""
-        rows = self._known.find(words)
-        new = list(dict.fromkeys(words[i] for i in np.flatnonzero(rows < 0)))
-        if not new:
-            return rows
-        found = _of_encodings(self._encode(new))
-        if not self._known.add(new, found):
-            new = list(dict.fromkeys(words))
-            found = _of_encodings(self._encode(new))
-            self._known = _Known(max(MOST_PIECES, len(found.ids)))
-            self._known.add(new, found)
-        return self._known.find(words)
-
-    def __deepcopy__(self, memo: Dict) -> "CachedTokenizer":
-        return CachedTokenizer(self.tokenizer)
-
     def __reduce__(self) -> Tuple[Any, ...]:
         return CachedTokenizer, (self.tokenizer,)
 
 
-_lock = Lock()
-
-
 class _Known:
-    """Words and their wordpieces. What is written is never written over, so that it may be read without the lock."""
+    """Words and their wordpieces. What is written is never written over, so that it is read without a lock."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self) -> None:
         self.rows: Dict[str, int] = {}
-        self.bounds = np.zeros(max(MOST_WORDS, room) + 1, dtype=np.int64)
-        self.table = np.empty((3, room), dtype=np.int32)  # wordpiece, first character, character after the last
+        self.bounds = np.zeros(MOST_WORDS + 1, dtype=np.int64)
+        self.table = np.empty((3, MOST_PIECES), dtype=np.int32)  # wordpiece, first character, character after the last
+        self.used = 0  # rows; two threads may have added the same word
+        self.characters = 0
 
     def find(self, words: List[str]) -> np.ndarray:
         """(words,): the row of each, -1 where it is not known."""
         return np.fromiter(map(self.rows.get, words, repeat(-1)), np.int64, len(words))
 
-    def add(self, words: List[str], pieces: Wordpieces) -> bool:
+    def has_room(self, words: List[str]) -> bool:
+        return self.used + len(words) < len(self.bounds) and self.characters + sum(map(len, words)) <= MOST_CHARACTERS
+
+    def add(self, words: List[str], pieces: Wordpieces, lock: Lock) -> bool:
         """Whether there was room."""
-        row, place = len(self.rows), int(self.bounds[len(self.rows)])
-        if place + len(pieces.ids) > self.table.shape[1] or row + len(words) >= len(self.bounds):
-            return False
-        self.table[:, place : place + len(pieces.ids)] = pieces.ids, pieces.starts, pieces.ends
-        self.bounds[row + 1 : row + 1 + len(words)] = place + np.cumsum(pieces.counts)
-        self.rows.update(zip(words, range(row, row + len(words))))
-        return True
+        with lock:
+            row, place = self.used, int(self.bounds[self.used])
+            if not self.has_room(words) or place + len(pieces.ids) > self.table.shape[1]:
+                return False
+            self.table[:, place : place + len(pieces.ids)] = pieces.ids, pieces.starts, pieces.ends
+            self.bounds[row + 1 : row + 1 + len(words)] = place + np.cumsum(pieces.counts)
+            self.used += len(words)
+            self.characters += sum(map(len, words))
+            self.rows.update(zip(words, range(row, self.used)))
+            return True
 
 
 def cuts_at_spaces(tokenizer: Tokenizer) -> bool:
@@ -124,14 +131,14 @@ def cuts_at_spaces(tokenizer: Tokenizer) -> bool:
 
     That is so of BERT and who took over its tokenizer. SentencePiece and byte-level BPE make spaces part of wordpieces.
     """
-    normalizers, pre_tokenizers = _kinds(tokenizer.normalizer, "normalizers"), _kinds(tokenizer.pre_tokenizer, "pretokenizers")
-    added = tokenizer.get_added_tokens_decoder().values()
+    normalizer = tokenizer.normalizer
+    pre_tokenizers = _kinds(tokenizer.pre_tokenizer, "pretokenizers")
     return (
-        set(normalizers) <= set(WITHIN_WORDS)
+        set(_kinds(normalizer, "normalizers")) <= set(WITHIN_WORDS)
         and bool(pre_tokenizers)
         and pre_tokenizers[0] in AT_SPACES
         and set(pre_tokenizers) <= {*AT_SPACES, "Punctuation", "Digits"}
-        and not any(" " in one.content or one.lstrip or one.rstrip for one in added)
+        and not any(_reaches_over_spaces(one, normalizer) for one in tokenizer.get_added_tokens_decoder().values())
         and getattr(tokenizer.model, "dropout", None) is None
         and tokenizer.truncation is None
         and tokenizer.padding is None
@@ -142,8 +149,17 @@ def _kinds(part: Any, parts: str) -> List[str]:
     """The types of a normalizer or pre-tokenizer, or of those that it is a sequence of."""
     if part is None:
         return []
-    state = json.loads(part.__getstate__())
+    try:
+        state = json.loads(part.__getstate__())
+    except Exception:  # what is written in Python says so with a bare one
+        return ["Python"]
     return [one["type"] for one in state.get(parts, [state])]
+
+
+def _reaches_over_spaces(added: AddedToken, normalizer: Any) -> bool:
+    """Whether a word added to the vocabulary may be found where there is a space. It is looked for in normalised text."""
+    content = normalizer.normalize_str(added.content) if normalizer is not None and added.normalized else added.content
+    return added.lstrip or added.rstrip or content.split() != [content]
 
 
 def _of_encodings(encodings: Sequence[Encoding]) -> Wordpieces:

@@ -85,8 +85,10 @@ def _weights(encoder: Encoder, downs: List[nn.Linear], texts: Sequence[str]) -> 
     ]
     try:
         for text in texts[:SHOWN]:
-            pieces = encoder.tokenizer(text, truncation=True, max_length=encoder.window, return_tensors="pt")["input_ids"]
-            encoder.model(input_ids=pieces.to(encoder.device), attention_mask=torch.ones_like(pieces).to(encoder.device))
+            ids = encoder.tokenizer.backend_tokenizer.encode(text).ids
+            ids = ids if len(ids) <= encoder.window else [*ids[: encoder.window - 1], ids[-1]]
+            pieces = torch.tensor([ids], device=encoder.device)
+            encoder.model(input_ids=pieces, attention_mask=torch.ones_like(pieces))
     finally:
         for handle in handles:
             handle.remove()

@@ -133,7 +133,7 @@ def _by_time(lengths: Array) -> Tuple[Array, Array, Array, Array]:
     order = np.argsort(-lengths, kind="stable")
     longest = int(lengths.max()) if len(lengths) else 0
     alive = np.searchsorted(-lengths[order], -np.arange(1, longest + 1), side="right")  # pieces of at least t + 1 steps
-    offsets = np.r_[0, np.cumsum(alive)]
+    offsets = np.append(0, np.cumsum(alive))
     time = np.repeat(np.arange(longest), alive)
     return order, np.arange(offsets[-1]) - np.repeat(offsets[:-1], alive), time, offsets
 
@@ -175,7 +175,7 @@ def forward_backward(emissions: Array, transitions: Array, start: Array, lengths
 
 @dataclass
 class _Scaled:
-    """Forward and backward scores. alpha[:, t] = (matrix.T @ alpha[:, t - 1]) * potential[:, t], and sums to 1."""
+    """Forward and backward scores. Step by step alpha = (matrix.T @ alpha before) * potential, and sums to 1."""
 
     alpha: Array  # (tags, places)
     alpha_at: Array  # (steps,), each step's place
@@ -306,7 +306,7 @@ def _trace(best: Array, transitions: Array, run: Run) -> Array:
 def spans_of(tags: Array, lengths: Array) -> Tuple[Array, Array, Array]:
     """Entities of valid BIO tags: first step, step after the last, label index; steps counted over all sequences."""
     starts = np.flatnonzero(tags % 2 == 1)
-    inside = np.r_[(tags > 0) & (tags % 2 == 0), False]
+    inside = np.append((tags > 0) & (tags % 2 == 0), False)
     outside = np.flatnonzero(~inside)
     ends = outside[np.searchsorted(outside, starts + 1)]
     return starts, ends, (tags[starts] - 1) // 2

@@ -64,7 +64,7 @@ def aligned_steps(tokens: TokenVectors) -> tuple:
     RETURNS: vectors (steps, width); lengths (items,), may be 0; rows (steps,), each step's token over all items.
     """
     rows = np.flatnonzero(tokens.aligned)
-    before = np.r_[0, np.cumsum(tokens.aligned)]
+    before = np.append(0, np.cumsum(tokens.aligned))
     lengths = before[tokens.starts + tokens.lengths] - before[tokens.starts]
     if len(rows) == len(tokens.aligned):
         return tokens.vectors, lengths, rows
