@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=120, help="in a round")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    samples = draw(list(read_documents([arguments.text])), arguments.documents, arguments.rounds)
+    samples = draw(list(read_documents([arguments.text])), arguments.documents, arguments.rounds, arguments.documents)
     words = count_words(samples)
     with tempfile.TemporaryDirectory() as folder:
         encoder = MINILM if arguments.encoder == "minilm" else tiny_encoder(Path(folder))

@@ -3,10 +3,10 @@
     python benchmarks/serving/peers.py OUT.json --text FILE [--encoder minilm | plumbing] [--peers ours,bare,...]
 
 One run, the same encoder weights, peers interleaved (A B C A B C ...); a round has its own documents, which none of the peers has
-met before, the same for all of them; ratios are medians over the rounds. All three of our heads run; a question is asked of every
-tenth document, in our pipeline, the bare pass and Hugging Face's (the others have no such head). "plumbing" is a random encoder of
-one layer and width 32, where only what is around the encoder counts; its documents have no questions. EDS-NLP needs edsnlp[ml],
-which is not among our extras.
+met before (with --again: all have), the same for all of them; ratios are medians over the rounds. All three of our heads run; a question is asked of every
+tenth document, in our pipeline, the bare pass and Hugging Face's (the others have no such head). "plumbing" is a random encoder
+of one layer and width 32, where only what is around the encoder counts; its documents have no questions. EDS-NLP needs
+edsnlp[ml], which is not among our extras.
 """
 
 import argparse
@@ -75,12 +75,15 @@ def build(encoder: str, folder: Path, wanted: List[str], batch_size: int) -> Dic
     return {peer: makers[peer]() for peer in wanted}
 
 
-def draw(texts: List[str], count: int, rounds: int) -> List[List[str]]:
-    """`count` texts for each round and as many to warm up with, none twice, the same ones in every run."""
-    if len(texts) < count * (rounds + 1):
-        raise SystemExit(f"{len(texts)} documents are too few: {rounds} rounds and one before them take {count * (rounds + 1)}")
-    drawn = random.Random(0).sample(texts, count * (rounds + 1))
-    return [drawn[i * count : (i + 1) * count] for i in range(rounds + 1)]
+def draw(texts: List[str], count: int, rounds: int, warm_up: int) -> List[List[str]]:
+    """`warm_up` texts, and `count` for each round, none twice, the same ones in every run."""
+    needed = warm_up + count * rounds
+    if len(texts) < needed:
+        raise SystemExit(
+            f"{len(texts)} documents are too few for {rounds} rounds of {count}, and {warm_up} before them: {needed}"
+        )
+    drawn = random.Random(0).sample(texts, needed)
+    return [drawn[:warm_up], *(drawn[i : i + count] for i in range(warm_up, needed, count))]
 
 
 def count_words(samples: List[List[str]]) -> List[int]:
@@ -132,19 +135,28 @@ def main() -> None:
     parser.add_argument("--encoder", choices=list(BARS), default="minilm")
     parser.add_argument("--text", default=str(ROOT / "corpus" / "domain.txt"), help="documents: .txt, .jsonl, .spacy or a folder")
     parser.add_argument("--documents", type=int, default=500, help="in a round")
+    parser.add_argument("--warm-up", type=int, default=250, help="documents before the first round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--again", action="store_true", help="the same documents in every round, which all have met then")
     parser.add_argument("--batch-size", type=int, default=256, help="of our nlp.pipe")
     parser.add_argument("--peers", default="", help="of these only, comma-separated")
     arguments = parser.parse_args()
     default = {peer: None for pair in BARS[arguments.encoder] for peer in pair if peer != BEST}
     wanted = [peer.strip() for peer in arguments.peers.split(",")] if arguments.peers else list(default)
-    samples = draw(list(read_documents([arguments.text])), arguments.documents, arguments.rounds)
+    samples = draw(list(read_documents([arguments.text])), arguments.documents, arguments.rounds, arguments.warm_up)
+    if arguments.again:
+        samples = samples[1:2] * len(samples)
     words = count_words(samples)
     with tempfile.TemporaryDirectory() as folder:
         peers = build(arguments.encoder, Path(folder), wanted, arguments.batch_size)
         seconds = measure(peers, samples)
     result = {"encoder": arguments.encoder, "text": Path(arguments.text).name, "documents": arguments.documents, "words": words}
-    result |= {"rounds": arguments.rounds, "batch_size": arguments.batch_size}
+    result |= {
+        "again": arguments.again,
+        "warm_up": arguments.warm_up,
+        "rounds": arguments.rounds,
+        "batch_size": arguments.batch_size,
+    }
     result |= report(seconds, words, BARS[arguments.encoder])
     result["environment"] = environment()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
