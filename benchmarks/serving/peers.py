@@ -2,11 +2,11 @@
 
     python benchmarks/serving/peers.py OUT.json --text FILE [--encoder minilm | plumbing] [--peers ours,bare,...]
 
-One run, the same encoder weights, peers interleaved (A B C A B C ...); a round has its own documents, which none of the peers has
-met before (with --again: all have), the same for all of them; ratios are medians over the rounds. All three of our heads run; a question is asked of every
-tenth document, in our pipeline, the bare pass and Hugging Face's (the others have no such head). "plumbing" is a random encoder
-of one layer and width 32, where only what is around the encoder counts; its documents have no questions. EDS-NLP needs
-edsnlp[ml], which is not among our extras.
+One run, the same encoder weights, peers interleaved (A B C A B C ...); a round has its own documents, the same for all peers,
+which none of them has met before (with --again: all have); ratios are medians over the rounds. All three of our heads run; a
+question is asked of every tenth document, in our pipeline, the bare pass and Hugging Face's (the others have no such head).
+"plumbing" is a random encoder of one layer and width 32, where only what is around the encoder counts; its documents have no
+questions. EDS-NLP needs edsnlp[ml], which is not among our extras.
 """
 
 import argparse
