@@ -90,7 +90,7 @@ class CachedTokenizer:
         return Wordpieces(ids, starts + shift, ends + shift, np.add.reduceat(pieces, first) if len(first) else first)
 
     def _words(self, words: List[str]) -> Wordpieces:
-        """The wordpieces of single words, which are cut as texts of many: a text of its own costs five times as much."""
+        """The wordpieces of single words, which are cut as texts of many: each by itself costs twice as much."""
         texts = [" ".join(words[i : i + TOGETHER]) for i in range(0, len(words), TOGETHER)]
         pieces = _of_encodings(self._encode(texts))
         sizes = np.fromiter(map(len, words), np.int64, len(words)) + 1
