@@ -50,7 +50,6 @@ class CachedTokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self._lock = Lock()
         self._begin()
 
     def _begin(self) -> None:
@@ -75,7 +74,7 @@ class CachedTokenizer:
         rows = known.find(every)
         new = list(dict.fromkeys(every[i] for i in np.flatnonzero(rows < 0)))
         if new:
-            if not (known.has_room(new) and known.add(new, self._words(new), self._lock)):
+            if not (known.has_room(new) and known.add(new, self._words(new))):
                 self._known = _Known()
                 return None
             rows = known.find(every)
@@ -116,6 +115,7 @@ class _Known:
         self.table = np.empty((3, MOST_PIECES), dtype=np.int32)  # wordpiece, first character, character after the last
         self.used = 0  # rows; two threads may have added the same word
         self.characters = 0
+        self._lock = Lock()  # of who adds
 
     def find(self, words: List[str]) -> np.ndarray:
         """(words,): the row of each, -1 where it is not known."""
@@ -124,9 +124,9 @@ class _Known:
     def has_room(self, words: List[str]) -> bool:
         return self.used + len(words) < len(self.bounds) and self.characters + sum(map(len, words)) <= MOST_CHARACTERS
 
-    def add(self, words: List[str], pieces: Wordpieces, lock: Lock) -> bool:
+    def add(self, words: List[str], pieces: Wordpieces) -> bool:
         """Whether there was room."""
-        with lock:
+        with self._lock:
             row, place = self.used, int(self.bounds[self.used])
             if not self.has_room(words) or place + len(pieces.ids) > self.table.shape[1]:
                 return False
