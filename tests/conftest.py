@@ -30,6 +30,7 @@ TEXTS = [
     "Café naïve 5mg/kg don't U.S. $3.50 (see ref-12) — emoji 👩‍🔧 and x̂ combining.",
 ]
 DATA = Path(os.environ.get("MTL_DATA", ROOT.parent / "shared" / "data"))
+DEVICE = os.environ.get("MTL_TEST_DEVICE", "cpu")  # cuda runs the suite on a GPU
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 37}
 
 
@@ -207,7 +208,7 @@ def make_nlp(encoder: str, heads=("textcat", "ner", "qa"), examples=sample_examp
     """An initialized pipeline. model: settings of mtl.Encoder.v1. configs: head name -> its settings."""
     nlp = spacy.blank("en")
     torch.manual_seed(0)
-    config = {"model": {"@architectures": "mtl.Encoder.v1", "device": "cpu", **(model or {})}}
+    config = {"model": {"@architectures": "mtl.Encoder.v1", "device": DEVICE, **(model or {})}}
     if balance is not None:
         config["balance"] = balance
     nlp.add_pipe("mtl_transformer", name="transformer", config=config)

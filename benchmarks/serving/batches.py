@@ -11,26 +11,29 @@ import tempfile
 from pathlib import Path
 
 from peers import count_words, draw, environment, measure, median_rates
-from pipelines import MINILM, ROOT, bare, tiny_encoder
+from pipelines import MINILM, ROOT, TINY, bare, random_encoder
 
 from mtl.adapt.text import read_documents
+from mtl.encoder.limits import pick_device
 
-SIZES = (256, 512, 1024, 2048, 4096, 8192)
+SIZES = {"cpu": (256, 512, 1024, 2048, 4096, 8192), "cuda": (4096, 8192, 16384, 32768, 65536)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--encoder", choices=("minilm", "plumbing"), default="minilm")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--text", default=str(ROOT / "corpus" / "domain.txt"), help="documents: .txt, .jsonl, .spacy or a folder")
     parser.add_argument("--documents", type=int, default=120, help="in a round")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    device = pick_device(arguments.device)
     samples = draw(list(read_documents([arguments.text])), arguments.documents, arguments.rounds, arguments.documents)
     words = count_words(samples)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = MINILM if arguments.encoder == "minilm" else tiny_encoder(Path(folder))
-        seconds = measure({str(size): bare(encoder, False, size) for size in SIZES}, samples)
+        encoder = MINILM if arguments.encoder == "minilm" else random_encoder(Path(folder), **TINY)
+        seconds = measure({str(size): bare(encoder, False, device, size) for size in SIZES[device.type]}, samples)
     rates = median_rates(seconds, words)
     for size, rate in rates.items():
         print(f"{size:>6} wordpieces a batch {rate:10,.0f} words/s")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import spacy
-from pipelines import QUESTION, ROOT, ours, tiny_encoder
+from pipelines import QUESTION, ROOT, TINY, ours, random_encoder
 from spacy.tokens import Doc
 
 from mtl.adapt.text import read_documents
@@ -129,8 +129,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         narrow, wide = str(Path(folder) / "narrow"), str(Path(folder) / "wide")
-        ours(tiny_encoder(Path(folder) / "encoder"), 60, 3e-3, Path(narrow))
-        ours(tiny_encoder(Path(folder) / "wide encoder", width=384), 5, 1e-4, Path(wide))
+        ours(random_encoder(Path(folder) / "encoder", **TINY), 60, 3e-3, Path(narrow))
+        broad = TINY | {"hidden_size": 384, "intermediate_size": 768}
+        ours(random_encoder(Path(folder) / "wide encoder", **broad), 5, 1e-4, Path(wide))
         growth = {
             "plain": afresh("grow", narrow, arguments.documents, -1, "torch"),
             "with an error": afresh("grow", narrow, arguments.documents, SETTLED // 2, "torch"),

@@ -6,7 +6,8 @@ One run, the same encoder weights, peers interleaved (A B C A B C ...); a round 
 which none of them has met before (with --again: all have); ratios are medians over the rounds. All three of our heads run; a
 question is asked of every tenth document, in our pipeline, the bare pass and Hugging Face's (the others have no such head).
 "plumbing" is a random encoder of one layer and width 32, where only what is around the encoder counts; its documents have no
-questions. EDS-NLP needs edsnlp[ml], which is not among our extras.
+questions. "base" is a random encoder of BERT base's shape, for a GPU. EDS-NLP needs edsnlp[ml], which is not among our extras,
+and stock spaCy on a GPU CuPy.
 """
 
 import argparse
@@ -19,55 +20,85 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import spacy
-from pipelines import MINILM, ROOT, Run, bare, edsnlp_ner, huggingface, ours, resolve_encoder, stock, through, tiny_encoder
+import torch
+from pipelines import (
+    MINILM,
+    ROOT,
+    TINY,
+    Run,
+    bare,
+    edsnlp_ner,
+    huggingface,
+    ours,
+    random_encoder,
+    resolve_encoder,
+    stock,
+    through,
+)  # fmt: skip
 
 from mtl.adapt.text import read_documents
+from mtl.encoder.limits import pick_device
+from mtl.encoder.precision import HALF
 
 from environment import environment  # isort: skip  (pipelines.py puts its folder on the path)
 
-STEPS = {"plumbing": (60, 3e-3), "minilm": (25, 1e-4)}  # of training, and the learning rate
-LOW = "ours bf16", "ours int8"
-BEST = "ours at best"  # the faster of those that were measured
-BARS = {  # encoder -> (ours, peer) -> at least so many times the peer's words/s
-    "plumbing": {("ours", "stock"): 10.0},
-    "minilm": {
-        ("ours", "bare"): 0.95,
-        ("ours bf16", "bare"): 1.5,
-        ("ours int8", "bare"): 2.0,
-        ("ours", "stock"): 1.8,
-        (BEST, "stock"): 4.0,
-        ("ours", "hf one by one"): 2.5,
-        (BEST, "hf one by one"): 5.0,
-        ("ours", "hf in batches of 16"): 2.5,
-        ("ours", "edsnlp ner alone"): 1.0,
-    },
+STEPS = {"plumbing": (60, 3e-3), "minilm": (25, 1e-4), "base": (25, 1e-4)}  # of training, and the learning rate
+SHAPES: Dict[str, Dict[str, int]] = {"plumbing": TINY, "base": {}}  # of the random encoders
+LOW = "ours bf16", "ours fp16", "ours int8"
+BEST = "ours at best"  # the fastest of those that were measured
+PLUMBING = {("ours", "stock"): 10.0}
+OVER_PEERS = {
+    ("ours", "stock"): 1.8,
+    (BEST, "stock"): 4.0,
+    ("ours", "hf one by one"): 2.5,
+    (BEST, "hf one by one"): 5.0,
+    ("ours", "hf in batches of 16"): 2.5,
+    ("ours", "edsnlp ner alone"): 1.0,
 }
 
 
-def build(encoder: str, folder: Path, wanted: List[str], batch_size: int) -> Dict[str, Run]:
+def shares(bar: float) -> Dict:
+    """Of the bare pass in the same precision."""
+    return {("ours" + kind, "bare" + kind): bar for kind in ("", " bf16", " fp16")}
+
+
+BARS = {  # device -> encoder -> (ours, peer) -> at least so many times the peer's words/s
+    "cpu": {
+        "plumbing": PLUMBING,
+        "minilm": {("ours", "bare"): 0.95, ("ours bf16", "bare"): 1.5, ("ours int8", "bare"): 2.0} | OVER_PEERS,
+    },
+    "cuda": {"plumbing": PLUMBING, "minilm": shares(0.7) | OVER_PEERS, "base": shares(0.9) | OVER_PEERS},
+}
+
+
+def build(encoder: str, folder: Path, wanted: List[str], batch_size: int, device: torch.device) -> Dict[str, Run]:
     """The wanted peers, ready to run."""
-    name = tiny_encoder(folder / "encoder") if encoder == "plumbing" else MINILM
+    name = random_encoder(folder / "encoder", **SHAPES[encoder]) if encoder in SHAPES else MINILM
     steps, rate = STEPS[encoder]
+    if device.type == "cuda" and "stock" in wanted:
+        spacy.require_gpu(device.index or 0)
     asking = encoder != "plumbing"
     saved = folder / "ours"
     if any(peer.startswith("ours") for peer in wanted):
         ours(name, steps, rate, saved)
 
     def own(precision: str, backend: str = "auto") -> Run:
-        given = {"precision": precision, "backend": backend, "fallback": False}
+        given = {"precision": precision, "backend": backend, "device": str(device), "fallback": False}
         nlp = spacy.load(saved, config={f"components.transformer.model.{key}": value for key, value in given.items()})
         return through(nlp, batch_size, asking)
 
     makers: Dict[str, Callable[[], Run]] = {
         "ours": lambda: own("fp32"),
         "ours bf16": lambda: own("bf16"),
+        "ours fp16": lambda: own("fp16"),
         "ours int8": lambda: own("int8"),
         "ours fp32 openvino": lambda: own("fp32", "openvino"),
-        "bare": lambda: bare(name, asking),
+        "bare": lambda: bare(name, asking, device),
+        **{f"bare {kind}": lambda dtype=dtype: bare(name, asking, device, dtype=dtype) for kind, dtype in HALF.items()},
         "stock": lambda: through(stock(resolve_encoder(name), steps, rate), 256, False),
-        "hf one by one": lambda: huggingface(name, 1),
-        "hf in batches of 16": lambda: huggingface(name, 16),
-        "edsnlp ner alone": lambda: through(edsnlp_ner(resolve_encoder(name), steps, rate), 256, False),
+        "hf one by one": lambda: huggingface(name, 1, device),
+        "hf in batches of 16": lambda: huggingface(name, 16, device),
+        "edsnlp ner alone": lambda: through(edsnlp_ner(resolve_encoder(name), steps, rate, device), 256, False),
     }
     unknown = sorted(set(wanted) - set(makers))
     if unknown:
@@ -132,7 +163,8 @@ def report(seconds: Dict[str, List[float]], words: List[int], bars: Dict) -> Dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--encoder", choices=list(BARS), default="minilm")
+    parser.add_argument("--encoder", choices=list(STEPS), default="minilm")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--text", default=str(ROOT / "corpus" / "domain.txt"), help="documents: .txt, .jsonl, .spacy or a folder")
     parser.add_argument("--documents", type=int, default=500, help="in a round")
     parser.add_argument("--warm-up", type=int, default=250, help="documents before the first round")
@@ -141,23 +173,31 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256, help="of our nlp.pipe")
     parser.add_argument("--peers", default="", help="of these only, comma-separated")
     arguments = parser.parse_args()
-    default = {peer: None for pair in BARS[arguments.encoder] for peer in pair if peer != BEST}
+    device = pick_device(arguments.device)
+    bars = BARS[device.type].get(arguments.encoder, {})
+    default = {peer: None for pair in bars for peer in pair if peer != BEST}
     wanted = [peer.strip() for peer in arguments.peers.split(",")] if arguments.peers else list(default)
     samples = draw(list(read_documents([arguments.text])), arguments.documents, arguments.rounds, arguments.warm_up)
     if arguments.again:
         samples = samples[1:2] * len(samples)
     words = count_words(samples)
     with tempfile.TemporaryDirectory() as folder:
-        peers = build(arguments.encoder, Path(folder), wanted, arguments.batch_size)
+        peers = build(arguments.encoder, Path(folder), wanted, arguments.batch_size, device)
         seconds = measure(peers, samples)
-    result = {"encoder": arguments.encoder, "text": Path(arguments.text).name, "documents": arguments.documents, "words": words}
+    result = {
+        "encoder": arguments.encoder,
+        "device": str(device),
+        "text": Path(arguments.text).name,
+        "documents": arguments.documents,
+        "words": words,
+    }
     result |= {
         "again": arguments.again,
         "warm_up": arguments.warm_up,
         "rounds": arguments.rounds,
         "batch_size": arguments.batch_size,
     }
-    result |= report(seconds, words, BARS[arguments.encoder])
+    result |= report(seconds, words, bars)
     result["environment"] = environment()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")

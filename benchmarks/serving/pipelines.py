@@ -17,6 +17,7 @@ from transformers import AutoModel, BertConfig, BertModel
 
 from mtl.data.docs import read_records, record_to_doc
 from mtl.data.records import Report
+from mtl.encoder.gpu import planless_attention
 from mtl.encoder.limits import good_batch
 from mtl.encoder.sources import load_tokenizer, resolve_encoder
 from mtl.encoder.windows import window_starts
@@ -35,15 +36,14 @@ LISTENER = {
     "grad_factor": 1.0,
     "pooling": {"@layers": "reduce_mean.v1"},
 }
+TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 Run = Callable[[List[str]], None]
 
 
-def tiny_encoder(folder: Path, width: int = 32) -> str:
-    """A random BERT of one layer with MiniLM's tokenizer."""
+def random_encoder(folder: Path, **shape: int) -> str:
+    """A random BERT of the shape, by default that of BERT base (110 million parameters), with MiniLM's tokenizer."""
     tokenizer = load_tokenizer(MINILM)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=width, num_hidden_layers=1, num_attention_heads=2, intermediate_size=2 * width
-    )
+    config = BertConfig(vocab_size=len(tokenizer), **shape)
     torch.manual_seed(0)
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -102,7 +102,7 @@ def stock(encoder: str, steps: int, rate: float) -> Language:
     return nlp
 
 
-def edsnlp_ner(encoder: str, steps: int, rate: float) -> Any:
+def edsnlp_ner(encoder: str, steps: int, rate: float, device: torch.device) -> Any:
     """EDS-NLP's CRF tagger alone on its transformer."""
     import edsnlp
     import edsnlp.pipes as eds
@@ -119,11 +119,13 @@ def edsnlp_ner(encoder: str, steps: int, rate: float) -> Any:
             doc.spans["gold"] = [span for span in found if span is not None]
             docs.append(doc)
     nlp.post_init(docs)
+    nlp.to(device)
     optimizer = torch.optim.AdamW(nlp.parameters(), lr=rate)
     nlp.train(True)
     for step in range(steps):
         chosen = [docs[(step * 8 + i) % len(docs)] for i in range(8)]
         batch = nlp.collate([nlp.preprocess(doc, supervision=True) for doc in chosen])
+        batch = {"ner": nlp.get_pipe("ner").batch_to_device(batch["ner"], device)}
         with nlp.cache():
             nlp.get_pipe("ner")(batch["ner"])["loss"].backward()
         optimizer.step()
@@ -132,7 +134,7 @@ def edsnlp_ner(encoder: str, steps: int, rate: float) -> Any:
     return nlp
 
 
-def huggingface(encoder: str, batch_size: int) -> Run:
+def huggingface(encoder: str, batch_size: int, device: torch.device) -> Run:
     """Token classification, text classification and question answering, a model each.
 
     The tagger predicts no entity, so what comes after its forward pass is as little as it can be.
@@ -148,7 +150,7 @@ def huggingface(encoder: str, batch_size: int) -> Run:
         tagger.classifier.bias[0] = 1.0
     classifier = transformers.AutoModelForSequenceClassification.from_pretrained(name, num_labels=5)
     answerer = transformers.AutoModelForQuestionAnswering.from_pretrained(name)
-    shared: Dict[str, Any] = {"tokenizer": tokenizer, "batch_size": batch_size, "device": -1}
+    shared: Dict[str, Any] = {"tokenizer": tokenizer, "batch_size": batch_size, "device": device}
     entities = transformers.pipeline(
         "token-classification", model=tagger, aggregation_strategy="simple", stride=OVERLAP, **shared
     )
@@ -166,14 +168,15 @@ def huggingface(encoder: str, batch_size: int) -> Run:
     return run
 
 
-def bare(encoder: str, asking: bool, batch_pieces: int = 0) -> Run:
+def bare(encoder: str, asking: bool, device: torch.device, batch_pieces: int = 0, dtype: torch.dtype = torch.float32) -> Run:
     """Tokenise, cut into our windows, sort by length, pad, forward: the least that a pipeline with this encoder must do.
 
-    asking: the questions' windows are among them. batch_pieces: 0 is what our encoder takes.
+    asking: the questions' windows are among them. batch_pieces: 0 is what our encoder takes. dtype: of the weights.
     """
     tokenizer, model = load_tokenizer(encoder), AutoModel.from_pretrained(resolve_encoder(encoder)).eval()
     model.pooler = None
-    batch_pieces = batch_pieces or good_batch(model, torch.device("cpu"))
+    model.to(device, dtype)
+    batch_pieces = batch_pieces or good_batch(model, device)
     question = tokenizer.backend_tokenizer.encode(QUESTION).ids[1:-1]
 
     def run(texts: List[str]) -> None:
@@ -189,8 +192,11 @@ def bare(encoder: str, asking: bool, batch_pieces: int = 0) -> Run:
             padded = np.zeros((size, len(batch[-1])), dtype=np.int64)
             mask = np.arange(padded.shape[1]) < np.array([len(row) for row in batch])[:, None]
             padded[mask] = np.concatenate(batch)
-            with torch.inference_mode():
-                model(input_ids=torch.from_numpy(padded), attention_mask=torch.from_numpy(mask.astype(np.int64)))
+            with torch.inference_mode(), planless_attention(device):
+                inputs = (torch.from_numpy(array).to(device) for array in (padded, mask.astype(np.int64)))
+                model(**dict(zip(("input_ids", "attention_mask"), inputs)))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return run
 

@@ -3,7 +3,7 @@
 import inspect
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from mtl.encoder.gpu import own_stream, planless_attention, upload
 from mtl.encoder.limits import check_memory, depth_of, good_batch, layer_count, pick_device, real_length
 from mtl.encoder.masking import MaskSettings, mask
 from mtl.encoder.precision import BACKENDS, PRECISIONS, Serving, training_in, usable
@@ -61,12 +62,23 @@ class TokenVectors:
     vectors: (tokens of all items, width), the mean of each token's wordpieces, 0 where it has none.
     summaries: (items, width), the mean over the item's windows of the vector at [CLS].
     lengths: (items,), tokens of each. aligned: (tokens of all items,), bool, whether the token has wordpieces.
+    ready: on a GPU, from when on another stream than the encoder's may read them; see `wait`.
     """
 
     vectors: Tensor
     summaries: Tensor
     lengths: np.ndarray
     aligned: np.ndarray
+    ready: Optional[torch.cuda.Event] = None
+
+    def wait(self) -> "TokenVectors":
+        """Have what this thread runs on the GPU from now on wait until they are there. RETURNS: itself."""
+        if self.ready is not None:
+            stream = torch.cuda.current_stream(self.vectors.device)
+            stream.wait_event(self.ready)
+            for tensor in (self.vectors, self.summaries):
+                tensor.record_stream(stream)  # else their memory could be given away while that stream reads it
+        return self
 
     @property
     def starts(self) -> np.ndarray:
@@ -229,6 +241,16 @@ class Encoder(nn.Module):
             self.eval()
         return TokenVectors(vectors, summaries, lengths, aligned)
 
+    def begin(self, docs: Sequence[Tokens]) -> TokenVectors:
+        """`encode` for predictions, which a GPU has only begun with when this returns: call `wait` before reading the vectors.
+
+        The encoder has a stream of its own there, so that heads need not wait for what it was given after their documents.
+        """
+        if self.device.type != "cuda":
+            return self.encode(docs)
+        with own_stream(self.device) as stream:
+            return replace(self.encode(docs), ready=stream.record_event())
+
     def encode_masked(self, docs: Sequence[Tokens], settings: MaskSettings) -> Tuple[Tensor, Tensor]:
         """Hide some tokens, and encode what is left, with dropout and with gradients.
 
@@ -325,7 +347,7 @@ class Encoder(nn.Module):
         sizes, item = windows.sizes, windows.item
         token, window, position = windows.pairs.T
         token_share, item_share = _shares(token), _shares(item)
-        padded = np.minimum(_few_lengths(sizes), self.window) if count and self.device.type == "cpu" else sizes
+        padded = np.minimum(_few_lengths(sizes, self.device), self.window) if count else sizes
         batches = list(self._batches(padded, count))
         batch_of = np.empty_like(sizes)
         for i, batch in enumerate(batches):
@@ -391,20 +413,26 @@ class Encoder(nn.Module):
         mask = windows.mask(chosen, longest)
         padded = np.full(mask.shape, self.tokenizer.pad_token_id or 0, dtype=np.int64)
         padded[mask] = windows.ids[windows.rows(chosen)]
-        inputs = {"input_ids": torch.from_numpy(padded).to(self.device)}
-        broadcast = self._broadcasts_mask and not mask.all()
-        inputs["attention_mask"] = torch.from_numpy((mask[:, None] if broadcast else mask).astype(np.int64)).to(self.device)
+        inputs = {"input_ids": upload(padded, self.device)}
+        # Of a mask of (batch, length) they ask on the device whether it hides anything, for which a GPU would have to be waited.
+        broadcast = self._broadcasts_mask and (self.device.type != "cpu" or not mask.all())
+        inputs["attention_mask"] = upload((mask[:, None] if broadcast else mask).astype(np.int64), self.device)
         if self._accepts_types:
             prompted = windows.types[chosen][:, None]
             of_text = np.where(prompted > 0, self.template.text_type, 0)
             types = np.where(np.arange(longest) < prompted, self.template.prompt_type, of_text) * mask
-            inputs["token_type_ids"] = torch.from_numpy(types).to(self.device)
-        return model(**inputs).last_hidden_state.float().flatten(0, 1)
+            inputs["token_type_ids"] = upload(types, self.device)
+        with planless_attention(self.device):
+            return model(**inputs).last_hidden_state.float().flatten(0, 1)
 
 
-def _few_lengths(sizes: np.ndarray) -> np.ndarray:
-    """Each size, or up to an eighth more. Kernels are made, and kept, for each size that is met."""
-    step = 1 << np.maximum(np.frexp(sizes)[1] - 4, 0)
+def _few_lengths(sizes: np.ndarray, device: torch.device) -> np.ndarray:
+    """Each size, or a little more, for which the device's kernels are faster.
+
+    On a CPU up to an eighth more, since kernels are made, and kept, for each size that is met. Else a multiple of 8, for tensor
+    cores.
+    """
+    step = 1 << np.maximum(np.frexp(sizes)[1] - 4, 0) if device.type == "cpu" else 8
     return -(-sizes // step) * step
 
 
@@ -443,12 +471,12 @@ class _Sums:
         if self.sums.is_inference() and total.device.type == "cpu":
             total.numpy()[self.place] += self.sums.numpy()  # torch would wake its threads, which the workers are in need of
         else:
-            total[torch.from_numpy(self.place).to(total.device)] += self.sums
+            total[upload(self.place, total.device)] += self.sums
 
 
 def _sums_by_group(hidden: Tensor, rows: np.ndarray, group: np.ndarray, share: np.ndarray) -> _Sums:
     """The weighted sum of each group's rows. group: ascending."""
     first = np.flatnonzero(np.append(True, group[1:] != group[:-1])) if len(rows) else np.zeros(0, np.int64)
-    index, starts, weights = (torch.from_numpy(array).to(hidden.device) for array in (rows, first, share))
+    index, starts, weights = (upload(array, hidden.device) for array in (rows, first, share))
     sums = nn.functional.embedding_bag(index, hidden, starts, mode="sum", per_sample_weights=weights)
     return _Sums(sums, group[first])

@@ -1,0 +1,187 @@
+"""What only a GPU can show. The whole suite runs on one with `MTL_TEST_DEVICE=cuda`."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from conftest import TEXTS, make_nlp, overfit, sample_examples
+from spacy.tokens import Doc
+
+from mtl.encoder.component import tokens_of
+from mtl.encoder.gpu import planless_attention
+from mtl.errors import UserError
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+MANY = [text for i in range(60) for text in (TEXTS[i % 4], TEXTS[i % 4] + " " + TEXTS[(i + 1) % 4], "Pump.", "")]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    """A folder of a pipeline that knows the sample examples, trained on the GPU."""
+    nlp = make_nlp(tiny(), model={"device": "cuda"})
+    losses = overfit(nlp)
+    assert losses[-1]["transformer"] < losses[0]["transformer"] / 5
+    folder = tmp_path_factory.mktemp("trained")
+    nlp.to_disk(folder)
+    return folder
+
+
+def load(folder, device="cuda", precision="fp32"):
+    model = {"device": device, "precision": precision, "backend": "torch", "fallback": False}
+    return spacy.load(folder, config={f"components.transformer.model.{key}": value for key, value in model.items()})
+
+
+def written(docs):
+    return [[(ent.start, ent.end, ent.label_) for ent in doc.ents] for doc in docs], [doc.cats for doc in docs]
+
+
+def asked(nlp):
+    docs = [nlp.make_doc(eg.text) for eg in sample_examples(nlp)]
+    for doc in docs:
+        doc._.questions = ["What failed?", "Who called?"]
+    return docs
+
+
+def test_a_gpu_writes_what_a_cpu_writes(trained):
+    on_gpu, on_cpu = load(trained), load(trained, "cpu")
+    assert on_gpu.get_pipe("transformer").encoder.device.type == "cuda"
+    entities, cats = written(on_gpu.pipe(MANY, batch_size=16))
+    expected, expected_cats = written(on_cpu.pipe(MANY, batch_size=16))
+    assert entities == expected and any(entities)
+    for own, other in zip(cats, expected_cats):
+        assert own == pytest.approx(other, abs=1e-4)
+    for own, other in zip(on_gpu.pipe(asked(on_gpu)), on_cpu.pipe(asked(on_cpu))):
+        found = {id: answer.text for id, answer in own._.answers.items()}
+        assert found == {id: answer.text for id, answer in other._.answers.items()}
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_low_precision_on_a_gpu_is_near_fp32(trained, precision):
+    low, full = load(trained, precision=precision), load(trained)
+    assert low.get_pipe("transformer").encoder.serving.precision == precision
+    docs, expected = list(low.pipe(MANY)), list(full.pipe(MANY))
+    for own, other in zip(docs, expected):
+        assert own.cats == pytest.approx(other.cats, abs=0.05)
+    tokens = tokens_of([low.make_doc(text) for text in TEXTS])
+    near, exact = (nlp.get_pipe("transformer").encoder.encode(tokens) for nlp in (low, full))
+    similar = torch.nn.functional.cosine_similarity(near.vectors, exact.vectors, dim=1).cpu().numpy()
+    assert similar[exact.aligned].min() > 0.999  # a token without wordpieces has no direction
+
+
+def test_the_next_batch_is_encoded_ahead_and_the_stream_keeps_its_order(trained):
+    nlp = load(trained)
+    ahead = list(nlp.pipe(MANY, batch_size=7))
+    one_by_one = [nlp(text) for text in MANY]
+    assert [doc.text for doc in ahead] == MANY
+    assert written(ahead)[0] == written(one_by_one)[0]
+    for own, other in zip(ahead, one_by_one):
+        assert own.cats == pytest.approx(other.cats, abs=1e-4)
+
+
+def test_a_document_that_fails_costs_one_document(trained):
+    nlp = load(trained)
+    failed = []
+    nlp.set_error_handler(lambda name, pipe, docs, error: failed.extend(docs))
+    docs = [nlp.make_doc(text) for text in MANY]
+    docs[20]._.questions = ["word " * 200]  # more than the window
+    passed = list(nlp.pipe(docs, batch_size=16))
+    assert [doc.text for doc in failed] == [MANY[20]]
+    assert [doc.text for doc in passed] == MANY[:20] + MANY[21:]
+
+
+def test_a_batch_that_the_memory_has_no_room_for_is_halved(tiny):
+    """The GPU's own memory, cut to what one window needs and not to what the batch does."""
+    nlp = make_nlp(tiny(), model={"device": "cuda", "batch_pieces": 1 << 22})
+    docs = [nlp.make_doc(" ".join(TEXTS) * 4) for _ in range(2000)]
+    encoder = nlp.get_pipe("transformer").encoder
+    tokens = tokens_of(docs)
+    expected = encoder.encode(tokens).vectors.cpu()
+    peak, rest = torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()
+    try:
+        torch.cuda.set_per_process_memory_fraction((rest + peak) / 2 / torch.cuda.get_device_properties(0).total_memory)
+        found = encoder.encode(tokens).vectors.cpu()
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_window_that_the_memory_has_no_room_for_says_so(trained, monkeypatch):
+    nlp = load(trained)
+    encoder = nlp.get_pipe("transformer").encoder
+
+    def forward(**_):
+        return torch.empty(1 << 50, device="cuda")  # a petabyte
+
+    monkeypatch.setattr(encoder.model, "forward", forward)
+    with pytest.raises(UserError, match="cuda:0 has not the memory for one window"):
+        nlp("The pump failed in Oslo.")
+
+
+def test_stock_components_train_and_predict_on_the_gpu(tiny):
+    pytest.importorskip("cupy", reason="spaCy's own components need CuPy on a GPU")
+    code = f"""
+import sys; sys.path.insert(0, {str(sys.path[0])!r})
+import spacy
+spacy.require_gpu()
+from conftest import make_nlp, overfit, sample_examples
+nlp = make_nlp({tiny()!r}, heads=("textcat", "ner"), model={{"device": "cuda"}})
+pooling = {{"@layers": "reduce_mean.v1"}}
+listener = {{"@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0, "pooling": pooling}}
+model = {{"@architectures": "spacy.Tagger.v2", "tok2vec": listener}}
+tagger = nlp.add_pipe("tagger", config={{"model": model}})
+examples = sample_examples(nlp)
+for eg in examples:
+    for i, token in enumerate(eg.reference):
+        token.tag_ = "AB"[i % 2]
+tagger.initialize(lambda: examples, nlp=nlp)
+losses = [nlp.update(examples, sgd=nlp.create_optimizer(), losses={{}}) for _ in range(20)]
+assert losses[-1]["tagger"] < losses[0]["tagger"], (losses[0], losses[-1])
+docs = list(nlp.pipe([eg.text for eg in examples] * 20, batch_size=8))
+assert all(token.tag_ for doc in docs for token in doc) and all(doc.cats for doc in docs)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_predictions_need_no_cupy(trained):
+    code = f"""
+import sys; sys.modules["cupy"] = None
+import spacy
+nlp = spacy.load({str(trained)!r}, config={{"components.transformer.model.device": "cuda"}})
+assert nlp.get_pipe("transformer").encoder.device.type == "cuda"
+assert [doc.text for doc in nlp.pipe(["The pump failed in Oslo."] * 40) if doc.ents]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_threads_share_an_encoder_on_the_gpu(trained):
+    from concurrent.futures import ThreadPoolExecutor
+
+    nlp = load(trained)
+    alone = [np.array(list(nlp(text).cats.values())) for text in MANY]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda text: np.array(list(nlp(text).cats.values())), MANY))
+    for own, other in zip(together, alone):
+        assert own == pytest.approx(other, abs=1e-4)
+
+
+def test_attention_makes_no_plan_for_every_shape_and_leaves_the_switch_as_it_was():
+    device = torch.device("cuda")
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+    with planless_attention(device):
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        with planless_attention(device):
+            pass
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+
+
+def test_an_empty_stream_and_empty_documents(trained):
+    nlp = load(trained)
+    assert list(nlp.pipe([])) == []
+    assert all(isinstance(doc, Doc) for doc in nlp.pipe(["", "", "Pump."], batch_size=2))
