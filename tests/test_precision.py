@@ -65,6 +65,30 @@ def test_every_family_predicts_and_is_near_fp32(tiny, family, name, backend, any
         assert not torch.equal(vectors["fp32", backend], ours)
 
 
+@with_openvino
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("group,error", [(32, 0.02), (48, 1.0)])
+def test_int8_weights_have_a_scale_for_each_group_of_inputs(transposed, group, error):
+    """Large weights of some inputs cost the others no digits; where the group does not divide the inputs, there is one scale."""
+    openvino_model._openvino()
+    from openvino import Core, Model
+    from openvino import opset13 as ops
+
+    random = np.random.default_rng(0)
+    weight = random.normal(size=(16, 64)).astype(np.float32)
+    weight[:, :32] *= 100
+    texts = random.normal(size=(5, 64)).astype(np.float32)
+    texts[:, :32] = 0
+    parameter = ops.parameter([-1, 64], np.float32)
+    product = ops.matmul(parameter, ops.constant(weight if transposed else weight.T.copy()), False, transposed)
+    graph = Model([product], [parameter])
+    openvino_model._quantize(graph, group)
+    options = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+    found = Core().compile_model(graph, "CPU", options)(texts)[0]
+    apart = np.abs(found - texts @ weight.T).max() / np.abs(texts @ weight.T).max()
+    assert error / 20 < apart < error
+
+
 @with_int8
 @pytest.mark.parametrize("bf16", [True, False])
 def test_an_int8_vector_does_not_depend_on_the_batch(tiny, monkeypatch, bf16):
