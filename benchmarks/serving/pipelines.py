@@ -68,7 +68,7 @@ def train(nlp: Language, examples: List[Example], steps: int, optimizer: Any) ->
 
 def ours(encoder: str, steps: int, rate: float, folder: Path) -> None:
     """Train our three heads and save the pipeline to `folder`, to be loaded in any precision."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("en", config={"nlp": {"tokenizer": {"@tokenizers": "mtl.Tokenizer.v1"}}})
     nlp.add_pipe("mtl_transformer", name="transformer")
     for head in ("textcat", "ner", "qa"):
         nlp.add_pipe(f"mtl_{head}", name=head)
