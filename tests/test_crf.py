@@ -55,11 +55,25 @@ LENGTHS = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 @given(st.integers(0, 10_000), LENGTHS)
 def test_viterbi_is_the_best_of_all_sequences_and_valid(seed, lengths):
     emissions, transitions, start, sizes = random_case(seed, lengths)
-    tags = viterbi(emissions, transitions, start, sizes)
-    for own, best in zip(split(emissions, sizes), split(tags, sizes)):
-        paths, scores = enumerate_paths(own, transitions, start)
-        assert tuple(paths[scores.argmax()]) == tuple(best)
-        assert BEGIN[best[0]] and all(FOLLOW[a, b] for a, b in zip(best, best[1:]))
+    for few in (0, 10**9):  # with arrays, and without
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(crf, "FEW", few)
+            tags = viterbi(emissions, transitions, start, sizes)
+        assert tags.dtype == np.int64
+        for own, best in zip(split(emissions, sizes), split(tags, sizes)):
+            paths, scores = enumerate_paths(own, transitions, start)
+            assert tuple(paths[scores.argmax()]) == tuple(best)
+            assert BEGIN[best[0]] and all(FOLLOW[a, b] for a, b in zip(best, best[1:]))
+
+
+def test_without_arrays_the_tags_are_the_same_as_with_them(monkeypatch):
+    emissions, transitions, start, sizes = random_case(3, [40, 1, 7, 90])
+    wide = emissions.astype(np.float32)
+    monkeypatch.setattr(crf, "FEW", 0)
+    expected = viterbi(wide, transitions.astype(np.float32), start.astype(np.float32), sizes)
+    monkeypatch.setattr(crf, "FEW", 10**9)
+    assert (viterbi(wide, transitions.astype(np.float32), start.astype(np.float32), sizes) == expected).all()
+    assert len(viterbi(wide[:0], transitions, start, sizes[:0])) == 0
 
 
 @settings(deadline=None, max_examples=30)
@@ -161,6 +175,7 @@ def test_cut_into_pieces_nothing_changes(seed, lengths, sharpness):
     tags = viterbi(emissions, transitions, start, sizes)
     whole = forward_backward(emissions, transitions, start, sizes)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crf, "FEW", 0)
         patch.setattr(crf, "CHUNK", 5)
         patch.setattr(crf, "RUN_UP", 3)
         assert (viterbi(emissions, transitions, start, sizes) == tags).all()
@@ -171,6 +186,7 @@ def test_cut_into_pieces_nothing_changes(seed, lengths, sharpness):
 
 def test_pieces_that_do_not_agree_are_run_whole(monkeypatch):
     """A chain that never forgets: only the first step says which of two tags it is."""
+    monkeypatch.setattr(crf, "FEW", 0)
     monkeypatch.setattr(crf, "CHUNK", 8)
     monkeypatch.setattr(crf, "RUN_UP", 4)
     cuts = []

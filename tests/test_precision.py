@@ -357,3 +357,36 @@ def test_serving_is_made_once_and_is_not_copied():
     made = serving.model(model)
     assert serving.model(model) is made
     assert copy.deepcopy(serving)._made is None
+
+
+def test_what_serves_is_made_anew_when_the_model_is_another():
+    """Weights changed in place, a parameter or a layer put in place of another or added, or another model; else not."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4)).eval()
+    serving = Serving("bf16")
+    known = [serving.model(model)]
+    assert serving.model(model) is known[0]
+
+    def in_place():
+        with torch.no_grad():
+            model[0].weight.mul_(2)
+
+    def another_parameter():
+        model[2].bias = torch.nn.Parameter(torch.ones(4))
+
+    def another_layer():
+        model[1] = torch.nn.GELU()
+
+    def one_more():
+        model.append(torch.nn.Linear(4, 4))
+
+    def one_renamed():
+        model.second = model[1]
+        del model[1]
+
+    for change in (in_place, another_parameter, another_layer, one_more, one_renamed):
+        change()
+        made = serving.model(model)
+        assert all(made is not one for one in known), change.__name__
+        assert serving.model(model) is made
+        known.append(made)
+    assert serving.model(copy.deepcopy(model)) is not known[-1]

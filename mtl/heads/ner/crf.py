@@ -34,6 +34,7 @@ def bio_constraints(labels: int) -> Tuple[Array, Array]:
 
 
 CHUNK, RUN_UP = 128, 64  # steps
+FEW = 2000  # steps times tags squared
 
 
 @dataclass(frozen=True)
@@ -263,6 +264,8 @@ def viterbi(emissions: Array, transitions: Array, start: Array, lengths: Array) 
     Backpointers are found on the way back, for the best path alone. Scores are kept relative to those of tag 0, so that
     single precision does for a sequence of any length.
     """
+    if len(emissions) * transitions.size <= FEW:
+        return _viterbi_of_few(emissions, transitions, start, lengths)
 
     def run(pieces: Pieces) -> Tuple[Array, Array]:
         forward, backward = Run.forward(pieces), Run.backward(pieces)
@@ -274,6 +277,25 @@ def viterbi(emissions: Array, transitions: Array, start: Array, lengths: Array) 
         return backward.flat(tags), backward.torn(tags, pieces, 0)
 
     return _side_by_side(lengths, run)
+
+
+def _viterbi_of_few(emissions: Array, transitions: Array, start: Array, lengths: Array) -> Array:
+    """`viterbi` without arrays: for a short text a call of NumPy costs more than what it computes."""
+    rows, onto, begin = emissions.tolist(), transitions.T.tolist(), start.tolist()
+    found: List[int] = []
+    for first, last in zip((np.cumsum(lengths) - lengths).tolist(), np.cumsum(lengths).tolist()):
+        best = [score + own for score, own in zip(begin, rows[first])]
+        pointers = []  # of each later step and tag, the tag before it
+        for row in rows[first + 1 : last]:
+            reach = [[score + step for score, step in zip(best, steps)] for steps in onto]
+            best = [max(scores) for scores in reach]
+            pointers.append([scores.index(top) for scores, top in zip(reach, best)])
+            best = [score + own for score, own in zip(best, row)]
+        path = [best.index(max(best))]
+        for backward in reversed(pointers):
+            path.append(backward[path[-1]])
+        found += reversed(path)
+    return np.array(found, dtype=np.int64)
 
 
 def _best_scores(emissions: Array, transitions: Array, start: Array, run: Run) -> Array:
