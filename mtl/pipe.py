@@ -1,7 +1,6 @@
 """What our components' `pipe` does better than spaCy's: one failing Doc costs one Doc, and batches have bounded memory."""
 
-from collections import deque
-from typing import Any, Deque, Iterable, Iterator, List, Tuple
+from typing import Any, Iterable, Iterator, List
 
 from spacy.tokens import Doc
 
@@ -38,40 +37,18 @@ class RobustPipe:
     predict: Any
     set_annotations: Any
     get_error_handler: Any
-    ahead = 0  # batches that a prediction is begun for before the one before them is handed on
-
-    def begin(self, docs: List[Doc]) -> Any:
-        """`predict`, in `pipe`."""
-        return self.predict(docs)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of Docs, in batches; order is kept."""
-        ahead = self.ahead if batch_size > 1 else 0
-        begun: Deque[Tuple[List[Doc], Any]] = deque()
         for docs in batches(stream, batch_size):
-            begun.append((docs, self._begun(docs)))
-            if len(begun) > ahead:
-                yield from self._finished(*begun.popleft())
-        for docs, predictions in begun:
-            yield from self._finished(docs, predictions)
-
-    def _begun(self, docs: List[Doc]) -> Any:
-        """The predictions, or the error that they end in."""
-        try:
-            with stage(self.name):
-                return self.begin(docs)
-        except Exception as error:
-            return error
-
-    def _finished(self, docs: List[Doc], predictions: Any) -> List[Doc]:
-        try:
-            if isinstance(predictions, Exception):
-                raise predictions
-            with stage("annotate"):
-                self.set_annotations(docs, predictions)
-        except Exception as error:
-            return self._one_by_one(docs, error)
-        return docs
+            try:
+                with stage(self.name):
+                    predictions = self.predict(docs)
+                with stage("annotate"):
+                    self.set_annotations(docs, predictions)
+            except Exception as error:
+                docs = self._one_by_one(docs, error)
+            yield from docs
 
     def _one_by_one(self, docs: List[Doc], error: Exception) -> List[Doc]:
         handler = self.get_error_handler()

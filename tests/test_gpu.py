@@ -9,6 +9,7 @@ import spacy
 import torch
 from conftest import TEXTS, make_nlp, overfit, sample_examples
 from spacy.tokens import Doc
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mtl.encoder.component import tokens_of
 from mtl.encoder.gpu import planless_attention
@@ -71,13 +72,13 @@ def test_low_precision_on_a_gpu_is_near_fp32(trained, precision):
     assert similar[exact.aligned].min() > 0.999  # a token without wordpieces has no direction
 
 
-def test_the_next_batch_is_encoded_ahead_and_the_stream_keeps_its_order(trained):
+def test_a_stream_keeps_its_order_and_gets_what_each_text_gets_alone(trained):
     nlp = load(trained)
-    ahead = list(nlp.pipe(MANY, batch_size=7))
+    together = list(nlp.pipe(MANY, batch_size=7))
     one_by_one = [nlp(text) for text in MANY]
-    assert [doc.text for doc in ahead] == MANY
-    assert written(ahead)[0] == written(one_by_one)[0]
-    for own, other in zip(ahead, one_by_one):
+    assert [doc.text for doc in together] == MANY
+    assert written(together)[0] == written(one_by_one)[0]
+    for own, other in zip(together, one_by_one):
         assert own.cats == pytest.approx(other.cats, abs=1e-4)
 
 
@@ -179,6 +180,8 @@ def test_attention_makes_no_plan_for_every_shape_and_leaves_the_switch_as_it_was
             pass
         assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert torch.backends.cuda.cudnn_sdp_enabled()
+    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION), planless_attention(device):
+        assert torch.backends.cuda.cudnn_sdp_enabled()  # there is no other
 
 
 def test_an_empty_stream_and_empty_documents(trained):

@@ -14,7 +14,6 @@ from mtl import pipe
 from mtl.encoder import limits
 from mtl.encoder.wordpieces import Tokens
 from mtl.errors import UserError
-from mtl.pipe import RobustPipe
 from mtl.serving.bench import BenchSettings, draw, mean_interval
 from mtl.stages import StageClock, stage
 
@@ -127,48 +126,3 @@ def test_a_document_larger_than_the_memory_is_refused_alone(nlp, monkeypatch):
 def test_free_memory_is_what_the_system_says():
     free = limits.free_memory()
     assert free is None or 0 < free < 1 << 50
-
-
-class Counted(RobustPipe):
-    """Says what it does, in order."""
-
-    name = "counted"
-
-    def __init__(self, ahead, failing=()):
-        self.ahead, self.failing, self.said, self.failed = ahead, failing, [], []
-
-    def predict(self, docs):
-        lengths = [len(doc) for doc in docs]
-        self.said.append(("predict", lengths))
-        if any(length in self.failing for length in lengths):
-            raise ValueError("a length that fails")
-        return lengths
-
-    def set_annotations(self, docs, predictions):
-        self.said.append(("annotate", predictions))
-
-    def get_error_handler(self):
-        return lambda name, pipe, docs, error: self.failed.extend(len(doc) for doc in docs)
-
-
-def test_a_batch_can_be_predicted_before_the_one_before_it_is_handed_on():
-    pipe = Counted(ahead=1)
-    assert [len(doc) for doc in pipe.pipe(docs_of([1, 2, 3, 4, 5]), batch_size=2)] == [1, 2, 3, 4, 5]
-    kinds = ["predict", "predict", "annotate", "predict", "annotate", "annotate"]
-    assert [kind for kind, _ in pipe.said] == kinds
-    assert [lengths for kind, lengths in pipe.said if kind == "annotate"] == [[1, 2], [3, 4], [5]]
-
-
-def test_documents_one_by_one_are_handed_on_before_the_next_is_asked_for():
-    def stream():
-        yield from docs_of([1])
-        raise AssertionError("asked for the next")
-
-    assert len(next(Counted(ahead=1).pipe(stream(), batch_size=1))) == 1
-
-
-@pytest.mark.parametrize("ahead", [0, 1])
-def test_a_failing_doc_costs_one_doc_also_when_predicted_ahead(ahead):
-    pipe = Counted(ahead, failing=(3, 5))
-    assert [len(doc) for doc in pipe.pipe(docs_of([1, 2, 3, 4, 5, 6, 7]), batch_size=2)] == [1, 2, 4, 6, 7]
-    assert pipe.failed == [3, 5]

@@ -30,3 +30,8 @@ def test_its_size_is_kept_with_the_pipeline(tmp_path):
 def test_a_negative_size_is_named():
     with pytest.raises(UserError, match=r"nlp\.tokenizer\.max_cache_size = -1"):
         blank(max_cache_size=-1)
+
+
+def test_a_language_with_a_tokenizer_of_its_own_keeps_that():
+    with pytest.raises(UserError, match=r"cuts by rules; 'zh' has \"spacy\.zh\.ChineseTokenizer\""):
+        blank("zh")

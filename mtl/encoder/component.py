@@ -253,18 +253,9 @@ class Transformer(RobustPipe, TrainablePipe):
 
     # Prediction
 
-    @property
-    def ahead(self) -> int:  # type: ignore[override]
-        """A GPU encodes the next batch while heads are at this one."""
-        return 1 if self.encoder.device.type == "cuda" else 0
-
     def predict(self, docs: Iterable[Doc]) -> Optional[TokenVectors]:
         """Encode the Docs once. RETURNS None where nothing reads a Doc without a prompt."""
-        begun = self.begin(list(docs))
-        return begun.wait() if begun else None
-
-    def begin(self, docs: List[Doc]) -> Optional[TokenVectors]:
-        """`predict`, which a GPU has not yet done when this returns; `set_annotations` has what follows wait for it."""
+        docs = list(docs)
         known = self._readers
         readers = [known[name] for name in self._enabled() if name in known]
         if readers and not any(getattr(pipe, "reads_docs", True) for pipe in readers):
@@ -273,13 +264,12 @@ class Transformer(RobustPipe, TrainablePipe):
         enter_process()
         with stage("align"):
             tokens = tokens_of(docs)
-        return self.encoder.begin(tokens)
+        return self.encoder.encode(tokens)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Optional[TokenVectors]) -> None:
         """Keep the vectors for the heads, until the last of them is done or the Doc is gone."""
         if predictions is None:
             return
-        predictions.wait()
         docs = list(docs)
         for i, doc in enumerate(docs):
             self._encodings[doc] = (predictions, i)

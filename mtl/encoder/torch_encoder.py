@@ -3,7 +3,7 @@
 import inspect
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.encoder.gpu import own_stream, planless_attention, upload
+from mtl.encoder.gpu import planless_attention, upload
 from mtl.encoder.limits import check_memory, depth_of, good_batch, layer_count, pick_device, real_length
 from mtl.encoder.masking import MaskSettings, mask
 from mtl.encoder.precision import BACKENDS, PRECISIONS, Serving, training_in, usable
@@ -62,23 +62,12 @@ class TokenVectors:
     vectors: (tokens of all items, width), the mean of each token's wordpieces, 0 where it has none.
     summaries: (items, width), the mean over the item's windows of the vector at [CLS].
     lengths: (items,), tokens of each. aligned: (tokens of all items,), bool, whether the token has wordpieces.
-    ready: on a GPU, from when on another stream than the encoder's may read them; see `wait`.
     """
 
     vectors: Tensor
     summaries: Tensor
     lengths: np.ndarray
     aligned: np.ndarray
-    ready: Optional[torch.cuda.Event] = None
-
-    def wait(self) -> "TokenVectors":
-        """Have what this thread runs on the GPU from now on wait until they are there. RETURNS: itself."""
-        if self.ready is not None:
-            stream = torch.cuda.current_stream(self.vectors.device)
-            stream.wait_event(self.ready)
-            for tensor in (self.vectors, self.summaries):
-                tensor.record_stream(stream)  # else their memory could be given away while that stream reads it
-        return self
 
     @property
     def starts(self) -> np.ndarray:
@@ -240,16 +229,6 @@ class Encoder(nn.Module):
         finally:
             self.eval()
         return TokenVectors(vectors, summaries, lengths, aligned)
-
-    def begin(self, docs: Sequence[Tokens]) -> TokenVectors:
-        """`encode` for predictions, which a GPU has only begun with when this returns: call `wait` before reading the vectors.
-
-        The encoder has a stream of its own there, so that heads need not wait for what it was given after their documents.
-        """
-        if self.device.type != "cuda":
-            return self.encode(docs)
-        with own_stream(self.device) as stream:
-            return replace(self.encode(docs), ready=stream.record_event())
 
     def encode_masked(self, docs: Sequence[Tokens], settings: MaskSettings) -> Tuple[Tensor, Tensor]:
         """Hide some tokens, and encode what is left, with dropout and with gradients.
