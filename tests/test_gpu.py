@@ -188,3 +188,10 @@ def test_an_empty_stream_and_empty_documents(trained):
     nlp = load(trained)
     assert list(nlp.pipe([])) == []
     assert all(isinstance(doc, Doc) for doc in nlp.pipe(["", "", "Pump."], batch_size=2))
+
+
+def test_a_forked_worker_says_that_it_cannot_use_the_gpu(trained):
+    nlp = load(trained)
+    assert nlp("The pump failed in Oslo.").ents
+    with pytest.raises(ValueError, match=r"a fork cannot use a GPU that its parent uses\. Leave n_process at 1"):
+        list(nlp.pipe(MANY, n_process=2, batch_size=16))

@@ -13,8 +13,10 @@ from conftest import TEXTS, make_nlp, overfit, save_tiny
 
 from mtl.encoder import workers as module
 from mtl.encoder.component import tokens_of
+from mtl.encoder.forks import enter_process
 from mtl.encoder.torch_encoder import Encoder
 from mtl.encoder.workers import side_by_side, workers
+from mtl.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +151,51 @@ def test_few_windows_are_for_all_threads(encoder, monkeypatch):
     torch.set_num_threads(64)
     monkeypatch.setattr(module, "_pool", lambda count: pytest.fail("few windows went to many workers"))
     encoder.encode(docs)
+
+
+def test_a_fork_cannot_use_the_gpu_of_its_parent(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)  # what torch says in such a process
+    enter_process(torch.device("cpu"))
+    with pytest.raises(
+        UserError, match=r"a fork cannot use a GPU .* Leave n_process at 1, set components\.transformer\.model\.device"
+    ):
+        enter_process(torch.device("cuda"))
+
+
+SPAWNED = """
+import multiprocessing, sys
+import spacy, torch
+from spacy.language import Language
+
+
+@Language.component("threads")
+def threads(doc):
+    doc.user_data["threads"] = torch.get_num_threads()
+    return doc
+
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    torch.set_num_threads(2)
+    nlp = spacy.load(sys.argv[1])
+    nlp.add_pipe("threads")
+    texts = sys.argv[2:] * 4
+    docs = list(nlp.pipe(texts, n_process=2, batch_size=4))
+    assert [doc.text for doc in docs] == texts
+    assert {doc.user_data["threads"] for doc in docs} == {1} and torch.get_num_threads() == 2
+    for doc, alone in zip(docs, nlp.pipe(texts)):
+        assert [ent.text for ent in doc.ents] == [ent.text for ent in alone.ents]
+        assert all(abs(score - alone.cats[label]) < 1e-5 for label, score in doc.cats.items())
+"""
+
+
+def test_spawned_workers_predict_the_same_with_a_thread_each(tiny, tmp_path):
+    """As `nlp.pipe(n_process=...)` starts them on macOS and Windows, and where a GPU is used."""
+    nlp = make_nlp(tiny())
+    overfit(nlp, steps=20)
+    nlp.to_disk(tmp_path / "pipeline")
+    script = tmp_path / "spawned.py"
+    script.write_text(SPAWNED)
+    command = [sys.executable, str(script), str(tmp_path / "pipeline"), *TEXTS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -21,7 +21,7 @@ from torch import nn
 from mtl import __version__, ranks
 from mtl.encoder import stock
 from mtl.encoder.batch import Balance, EncoderBatch
-from mtl.encoder.forks import enter_process
+from mtl.encoder.forks import enter_process, enter_worker
 from mtl.encoder.gradients import TaskGradients
 from mtl.encoder.listener import EncoderListener
 from mtl.encoder.loaders import Loader, load_encoder, save_encoder
@@ -89,12 +89,43 @@ def tokens_of(docs: Sequence[Doc]) -> List[Tokens]:
     return found
 
 
-def _reference(component: Any) -> Callable[[], Any]:
-    """A weak reference, or a strong one to what takes none (spaCy's parser and ner)."""
-    try:
-        return weakref.ref(component)
-    except TypeError:
-        return lambda: component
+class _Weak:
+    """A weak reference, or a strong one to what takes none (spaCy's parser and ner).
+
+    Pickled, as for the workers of `nlp.pipe(n_process=...)` where processes are spawned, what it refers to goes along.
+    """
+
+    def __init__(self, referred: Any) -> None:
+        try:
+            self._get: Callable[[], Any] = weakref.ref(referred)
+        except TypeError:
+            self._get = lambda: referred
+
+    def __call__(self) -> Any:
+        return self._get()
+
+    def __reduce__(self) -> tuple:
+        return _Weak, (self(),)
+
+
+class _Owner(_Weak):
+    """The pipeline that a component was made for, which stays where it is."""
+
+    def __reduce__(self) -> tuple:
+        return _arrive, ()
+
+
+def _arrive() -> _Owner:
+    """In the process that a pickled component comes to."""
+    enter_worker()
+    return _Owner(None)
+
+
+class _Encodings(weakref.WeakKeyDictionary):
+    """What the encoder made of each Doc, which goes to no other process."""
+
+    def __reduce__(self) -> tuple:
+        return _Encodings, ()
 
 
 class Transformer(RobustPipe, TrainablePipe):
@@ -126,8 +157,8 @@ class Transformer(RobustPipe, TrainablePipe):
         # All components that were ever linked, also while they are disabled (spaCy's own map then forgets them).
         self._linked: Dict[str, Callable[[], Any]] = {}
         self.statistics: Dict[str, float] = {}  # of the last update: see EncoderBatch.backward
-        self._nlp = weakref.ref(nlp) if nlp is not None else lambda: None
-        self._encodings: weakref.WeakKeyDictionary[Doc, tuple] = weakref.WeakKeyDictionary()
+        self._nlp = _Owner(nlp)
+        self._encodings = _Encodings()
         self._batch: Optional[EncoderBatch] = None
         self._batch_docs: List[Doc] = []
         self._losses: Dict[str, float] = {}
@@ -170,7 +201,7 @@ class Transformer(RobustPipe, TrainablePipe):
                 ours = isinstance(node, EncoderListener)
                 if (ours or stock.is_stock_listener(node)) and node.upstream_name in ("*", self.name):
                     self.add_listener(node, component.name)
-                    self._linked[component.name] = _reference(component)
+                    self._linked[component.name] = _Weak(component)
 
     @property
     def _readers(self) -> Dict[str, Any]:
@@ -230,7 +261,7 @@ class Transformer(RobustPipe, TrainablePipe):
                 f'for example @misc = "mtl.HuggingFaceLoader.v1" with name = "sentence-transformers/all-MiniLM-L6-v2"'
             )
         if nlp is not None:
-            self._nlp = weakref.ref(nlp)
+            self._nlp = _Owner(nlp)
             after = False
             for _, pipe in nlp.pipeline:
                 if after:
@@ -261,7 +292,7 @@ class Transformer(RobustPipe, TrainablePipe):
         if readers and not any(getattr(pipe, "reads_docs", True) for pipe in readers):
             return None
         self.settle()
-        enter_process()
+        enter_process(self.encoder.device)
         with stage("align"):
             tokens = tokens_of(docs)
         return self.encoder.encode(tokens)
@@ -309,7 +340,7 @@ class Transformer(RobustPipe, TrainablePipe):
     def encode(self, docs: Sequence[Doc], prompts: Sequence[str]) -> TokenVectors:
         """A second pass: each Doc behind its prompt. RAISES (UserError): a prompt is too long for the window."""
         self.settle()
-        enter_process()
+        enter_process(self.encoder.device)
         distinct = list({id(doc): doc for doc in docs}.values())
         tokens = {id(doc): own for doc, own in zip(distinct, tokens_of(distinct))}
         return self.encoder.encode([tokens[id(doc)] for doc in docs], prompts)

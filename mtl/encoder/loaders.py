@@ -1,5 +1,6 @@
 """Encoders from and to Hugging Face folders, and the registered loader for `[initialize]`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Callable, Optional, Tuple
 
@@ -75,7 +76,7 @@ def encoder_architecture(
     """
     settings = EncoderSettings(window, overlap, batch_pieces, precision, device, frozen_layers, fallback, backend)
     settings.check()
-    return torch_model("mtl-encoder", lambda model, tokenizer: Encoder(model, tokenizer, settings))
+    return torch_model("mtl-encoder", partial(Encoder, settings=settings))
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:
