@@ -1,5 +1,6 @@
 """Batches of predictions side by side: the same results, in order, whatever happens in one of them."""
 
+import copy
 import multiprocessing
 import pickle
 import subprocess
@@ -181,3 +182,11 @@ def test_a_pickled_pipeline_predicts_the_same_and_with_one_thread_in_a_worker(ti
     for doc, alone in zip(docs, expected):
         assert doc.cats == pytest.approx(alone.cats, abs=1e-5)
         assert [(ent.text, ent.label_) for ent in doc.ents] == [(ent.text, ent.label_) for ent in alone.ents]
+
+
+def test_a_copy_in_a_worker_keeps_its_threads_and_refers_to_what_the_original_does(tiny, monkeypatch):
+    transformer = make_nlp(tiny()).get_pipe("transformer")
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: "this is a worker")
+    for held in (transformer._nlp, *transformer._linked.values()):
+        assert copy.deepcopy(held)() is held()
+    assert torch.get_num_threads() == 2

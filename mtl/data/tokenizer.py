@@ -24,7 +24,7 @@ def make_tokenizer(max_cache_size: int = 100_000) -> Callable[[Language], Tokeni
         if usual != "spacy.Tokenizer.v1":
             raise UserError(
                 f'[nlp.tokenizer] @tokenizers = "mtl.Tokenizer.v1" is for languages that spaCy cuts by rules; '
-                f'{nlp.lang!r} has "{usual}"'
+                f'{nlp.lang!r} has "{usual}", which is to be set there'
             )
         tokenizer = create(nlp)
         tokenizer.max_cache_size = max_cache_size

@@ -104,6 +104,9 @@ class _Weak:
     def __call__(self) -> Any:
         return self._get()
 
+    def __deepcopy__(self, memo: Dict) -> "_Weak":
+        return self  # as weak references are copied
+
     def __reduce__(self) -> tuple:
         return _Weak, (self(),)
 
