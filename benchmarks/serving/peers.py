@@ -28,6 +28,7 @@ from pipelines import (
     Run,
     bare,
     edsnlp_ner,
+    edsnlp_ner_qa,
     huggingface,
     ours,
     random_encoder,
@@ -54,6 +55,7 @@ OVER_PEERS = {
     (BEST, "hf one by one"): 5.0,
     ("ours", "hf in batches of 16"): 2.5,
     ("ours", "edsnlp ner alone"): 1.0,
+    ("ours", "edsnlp ner and qa"): 1.0,
 }
 
 
@@ -99,6 +101,7 @@ def build(encoder: str, folder: Path, wanted: List[str], batch_size: int, device
         "hf one by one": lambda: huggingface(name, 1, device),
         "hf in batches of 16": lambda: huggingface(name, 16, device),
         "edsnlp ner alone": lambda: through(edsnlp_ner(resolve_encoder(name), steps, rate, device), 256, False),
+        "edsnlp ner and qa": lambda: edsnlp_ner_qa(resolve_encoder(name), steps, rate, device),
     }
     unknown = sorted(set(wanted) - set(makers))
     if unknown:

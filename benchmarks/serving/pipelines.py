@@ -134,6 +134,25 @@ def edsnlp_ner(encoder: str, steps: int, rate: float, device: torch.device) -> A
     return nlp
 
 
+def edsnlp_ner_qa(encoder: str, steps: int, rate: float, device: torch.device) -> Run:
+    """EDS-NLP's CRF tagger and its question answering, which is not trained, on one transformer."""
+    import edsnlp.pipes as eds
+
+    nlp = edsnlp_ner(encoder, steps, rate, device)
+    shared = {"embedding": nlp.get_pipe("ner").embedding, "questions_attribute": "questions"}
+    nlp.add_pipe(eds.extractive_qa(**shared, target_span_getter="gold", span_setter="answers"), name="qa")
+    nlp.to(device).train(False)
+
+    def run(texts: List[str]) -> None:
+        docs = [nlp.make_doc(text) for text in texts]
+        for doc in docs[::10]:
+            doc._.questions = {"answer": [QUESTION]}
+        for _ in nlp.pipe(docs, batch_size=256):
+            pass
+
+    return run
+
+
 def huggingface(encoder: str, batch_size: int, device: torch.device) -> Run:
     """Token classification, text classification and question answering, a model each.
 
