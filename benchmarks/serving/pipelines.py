@@ -102,13 +102,14 @@ def stock(encoder: str, steps: int, rate: float) -> Language:
     return nlp
 
 
-def edsnlp_ner(encoder: str, steps: int, rate: float, device: torch.device) -> Any:
-    """EDS-NLP's CRF tagger alone on its transformer."""
+def edsnlp_ner(encoder: str, steps: int, rate: float, device: torch.device, prompt: int = 0) -> Any:
+    """EDS-NLP's CRF tagger alone on its transformer. prompt: wordpieces that its windows leave room for."""
     import edsnlp
     import edsnlp.pipes as eds
 
     nlp = edsnlp.blank("en")
-    room = {"window": WINDOW - 2, "stride": WINDOW - 2 - OVERLAP}  # it adds the two specials
+    window = WINDOW - 2 - prompt  # it adds the two specials, and the prompt
+    room = {"window": window, "stride": window - OVERLAP}
     embedding = eds.transformer(model=encoder, **room)
     nlp.add_pipe(eds.ner_crf(embedding=embedding, mode="joint", target_span_getter="gold", span_setter="ents"), name="ner")
     docs = []
@@ -138,7 +139,7 @@ def edsnlp_ner_qa(encoder: str, steps: int, rate: float, device: torch.device) -
     """EDS-NLP's CRF tagger and its question answering, which is not trained, on one transformer."""
     import edsnlp.pipes as eds
 
-    nlp = edsnlp_ner(encoder, steps, rate, device)
+    nlp = edsnlp_ner(encoder, steps, rate, device, prompt=16)
     shared = {"embedding": nlp.get_pipe("ner").embedding, "questions_attribute": "questions"}
     nlp.add_pipe(eds.extractive_qa(**shared, target_span_getter="gold", span_setter="answers"), name="qa")
     nlp.to(device).train(False)
