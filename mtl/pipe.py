@@ -1,16 +1,22 @@
-"""What our components' `pipe` does better than spaCy's: one failing Doc costs one Doc, and batches have bounded memory."""
+"""A better `pipe` than spaCy's: a failing Doc costs only that Doc, and batches have bounded memory."""
 
 from typing import Any, Iterable, Iterator, List
 
 from spacy.tokens import Doc
 
-from mtl.stages import stage
+from mtl.timing import stage
 
-MOST_TOKENS = 100_000  # in a batch, unless one Doc alone has more: the vectors of all are held until the last head is done
+# Tokens in a batch, unless a single Doc has more. The vectors of all of them are in memory until the last head is done.
+MOST_TOKENS = 100_000
 
 
 def batches(stream: Iterable[Doc], batch_size: int) -> Iterator[List[Doc]]:
-    """At most `batch_size` Docs each, and at most `MOST_TOKENS` tokens where there are several."""
+    """Group a stream of Docs into batches.
+
+    Args:
+        stream (Iterable[Doc]): The Docs.
+        batch_size (int): Most Docs in a batch. A batch of several Docs also has at most `MOST_TOKENS` tokens.
+    """
     batch: List[Doc] = []
     tokens = 0
     for doc in stream:
@@ -39,7 +45,12 @@ class RobustPipe:
     get_error_handler: Any
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Apply the component to a stream of Docs, in batches; order is kept."""
+        """Apply the component to a stream of Docs in batches. The order is kept.
+
+        Args:
+            stream (Iterable[Doc]): The Docs.
+            batch_size (int): Most Docs in a batch.
+        """
         for docs in batches(stream, batch_size):
             try:
                 with stage(self.name):
@@ -51,6 +62,7 @@ class RobustPipe:
             yield from docs
 
     def _one_by_one(self, docs: List[Doc], error: Exception) -> List[Doc]:
+        """The Docs of a failed batch that do not fail by themselves."""
         handler = self.get_error_handler()
         if len(docs) == 1:
             handler(self.name, self, docs, error)
@@ -60,6 +72,6 @@ class RobustPipe:
             try:
                 self.set_annotations([doc], self.predict([doc]))
                 passed.append(doc)
-            except Exception as own_error:
-                handler(self.name, self, [doc], own_error)
+            except Exception as doc_error:
+                handler(self.name, self, [doc], doc_error)
         return passed

@@ -1,9 +1,10 @@
-"""A thinc Model around a torch module, which keeps its device, mode and precision to itself.
+"""A thinc model around a torch module, which keeps its device, mode and precision to itself.
 
-thinc's own `PyTorchWrapper` toggles `train()`/`eval()` on every call, which breaks threads that share the module, and saves
-with pickle. Here nothing is toggled, and weights are safetensors.
+thinc's own `PyTorchWrapper` toggles `train()` and `eval()` on every call, which breaks threads that share the module, and saves
+with pickle. Here nothing is toggled, and weights are saved as safetensors.
 """
 
+import copy
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
@@ -13,9 +14,10 @@ import torch
 from thinc.api import Model, Optimizer, Shim
 from torch import nn
 
+from mtl import compat
 from mtl.errors import UserError
 
-# name -> parameter, how many layers it stands below the encoder's top (0: the top layer and what is above it; -1: a head)
+# Name -> parameter, and its distance from the top of the encoder in layers (0: the top layer and what is above it; -1: a head).
 Parameters = Dict[str, Tuple[nn.Parameter, int]]
 
 
@@ -26,48 +28,59 @@ class ModuleShim(Shim):
         raise NotImplementedError("the component calls its module directly")
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Nothing: `apply_optimizer` steps all modules that share an encoder at once, as global clipping needs."""
+        """Nothing: `apply_optimizer` steps all modules that share an encoder at once, as clipping the global norm requires."""
 
     @contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
-        """The module with other weights, where `params` has some by a parameter's id: an optimizer's averages."""
-        given = [(own, params[id(own)]) for own in self._model.parameters() if params and id(own) in params]
-        kept = [own.detach().clone() for own, _ in given]
-        self._put(given)
+        """Inside the block, use other weights where `params` has some, such as an optimizer's averages.
+
+        Args:
+            params (Any): id of a parameter -> its replacement.
+        """
+        module = compat.shim_module(self)
+        parameters = [parameter for parameter in module.parameters() if params and id(parameter) in params]
+        replacements = [(parameter, params[id(parameter)]) for parameter in parameters]
+        originals = [(parameter, parameter.detach().clone()) for parameter in parameters]
+        self._set(replacements)
         try:
             yield
         finally:
-            self._put([(own, before) for (own, _), before in zip(given, kept)])
+            self._set(originals)
 
-    def _put(self, pairs: List[Tuple[nn.Parameter, torch.Tensor]]) -> None:
-        for own, value in pairs:
-            own.data.copy_(value)
-        if pairs and hasattr(self._model, "serving"):
-            self._model.serving.forget()  # what is made of the weights in another precision
+    def _set(self, values: List[Tuple[nn.Parameter, torch.Tensor]]) -> None:
+        for parameter, value in values:
+            parameter.data.copy_(value)
+        module: Any = compat.shim_module(self)
+        if values and hasattr(module, "inference"):
+            module.inference.invalidate()
 
     def copy(self) -> "ModuleShim":
-        import copy
-
-        return ModuleShim(copy.deepcopy(self._model))
+        return ModuleShim(copy.deepcopy(compat.shim_module(self)))
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Nothing: the module owns its device."""
+        """Nothing: the module has its own device."""
 
     def to_bytes(self) -> bytes:
-        return safetensors.torch.save(state(self._model))
+        return safetensors.torch.save(state_of(compat.shim_module(self)))
 
     def from_bytes(self, bytes_data: bytes) -> "ModuleShim":
-        self._model.load_state_dict(safetensors.torch.load(bytes_data))
+        compat.shim_module(self).load_state_dict(safetensors.torch.load(bytes_data))
         return self
 
 
-def state(module: nn.Module) -> Dict[str, torch.Tensor]:
-    """The module's weights as safetensors takes them."""
+def state_of(module: nn.Module) -> Dict[str, torch.Tensor]:
+    """The module's weights in the form that safetensors requires."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
 
 
 def torch_model(name: str, build: Callable[..., nn.Module], layers: Optional[List[Model]] = None) -> Model:
-    """A thinc Model whose torch module is made by `build` once its sizes are known (`set_module`)."""
+    """A thinc Model whose torch module is built once its sizes are known (`set_module`).
+
+    Args:
+        name (str): The model's name.
+        build (Callable[..., nn.Module]): Builds the module.
+        layers (Optional[List[Model]]): Models below it, such as a listener.
+    """
     return Model(name, _no_forward, attrs={"build": build}, layers=layers or [], dims={"nO": None})
 
 
@@ -76,38 +89,43 @@ def _no_forward(model: Model, inputs: Any, is_train: bool) -> Tuple[Any, Callabl
 
 
 def set_module(model: Model, module: nn.Module) -> None:
-    """Put the module into the model, in place of the one before."""
+    """Put a module into the model, in place of any other."""
     model.shims[:] = [ModuleShim(module)]
 
 
 def get_module(model: Model, component: str) -> nn.Module:
-    """The model's module. RAISES (UserError): the component is neither initialized nor loaded."""
+    """The model's module.
+
+    Raises:
+        UserError: The component is neither initialized nor loaded.
+    """
     if not model.shims:
         raise UserError(f"the component {component!r} has no weights yet: call nlp.initialize(), or load a trained pipeline")
-    return model.shims[0]._model
+    return compat.shim_module(model.shims[0])
 
 
 def apply_optimizer(optimizer: Any, parameters: Parameters) -> None:
-    """Step all parameters that have a gradient, and clear it.
+    """Step all parameters that have a gradient, and clear the gradients.
 
-    A `TorchOptimizer` takes them all at once; a stock thinc Optimizer takes them one by one, as arrays on the CPU.
+    A `TorchOptimizer` takes them all at once, a stock thinc Optimizer one at a time as arrays on the CPU.
     """
-    live = {name: entry for name, entry in parameters.items() if entry[0].grad is not None}
-    if not live:
+    with_gradient = {name: entry for name, entry in parameters.items() if entry[0].grad is not None}
+    if not with_gradient:
         return
     if hasattr(optimizer, "step_parameters"):
         optimizer.step_parameters(parameters)
     else:
-        for name, (parameter, _) in live.items():
+        for name, (parameter, _) in with_gradient.items():
             weights = parameter.detach().cpu().numpy()
             assert parameter.grad is not None
             gradient = parameter.grad.detach().cpu().numpy()
-            flat, _ = optimizer((id(parameter), name), weights.reshape(-1), gradient.reshape(-1))
+            stepped, _ = optimizer((id(parameter), name), weights.reshape(-1), gradient.reshape(-1))
             with torch.no_grad():
-                parameter.copy_(torch.from_numpy(np.asarray(flat).reshape(weights.shape)))
-    clear_gradients(entry[0] for entry in live.values())
+                parameter.copy_(torch.from_numpy(np.asarray(stepped).reshape(weights.shape)))
+    clear_gradients(parameter for parameter, _ in with_gradient.values())
 
 
 def clear_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Drop the gradients."""
     for parameter in parameters:
         parameter.grad = None

@@ -19,8 +19,11 @@ from spacy.training import Example
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-from mtl.encoder.gradients import TaskGradients
+from mtl.registry import task_types
+from mtl.tasks.regressor.task import set_gold_number
+from mtl.tasks.span_classifier.gold import set_span_labels
 from mtl.training.optimizer import adamw
+from mtl.weighting.gradients import TaskGradients
 
 ROOT = Path(__file__).parent.parent
 TEXTS = [
@@ -158,11 +161,17 @@ def tiny(tmp_path_factory):
     return get
 
 
-HEADS = {"textcat": "mtl_textcat", "ner": "mtl_ner", "qa": "mtl_qa"}
+# Every registered task that predicts something, and its component: the shared tests ask all of them the same questions.
+TASKS = {task.name: task for task in task_types() if not task.is_auxiliary and task.__module__.startswith("mtl.")}
+HEADS = {name: task.factory for name, task in TASKS.items()}
 
 
-def gold_doc(nlp, text, cats=None, ents=None, qas=None) -> Doc:
-    """ents: [(start, end, label)] in characters. qas: {question: answer text or None}."""
+def gold_doc(nlp, text, cats=None, ents=None, qas=None, tags=None, score=None, attributes=None) -> Doc:
+    """A Doc with gold annotation.
+
+    ents: [(start, end, label)] in characters. qas: {question: answer text or None}. tags: for each token, in `tag_` and `pos_`.
+    attributes: {text of a span: labels}.
+    """
     doc = nlp.make_doc(text)
     if cats is not None:
         doc.cats = cats
@@ -176,41 +185,57 @@ def gold_doc(nlp, text, cats=None, ents=None, qas=None) -> Doc:
                 spans.append(doc.char_span(start, start + len(answer), label="answer", span_id=f"q{i}"))
         questions = {f"q{i}": question for i, question in enumerate(qas)}
         doc.spans["qa"] = SpanGroup(doc, name="qa", spans=spans, attrs={"questions": questions})
+    if tags is not None:
+        for token, tag in zip(doc, tags):
+            token.tag_ = tag
+    if score is not None:
+        set_gold_number(doc, score)
+    if attributes is not None:
+        starts = {part: text.index(part) for part in attributes}
+        spans = [doc.char_span(start, start + len(part), label="PART") for part, start in starts.items()]
+        set_span_labels(doc, "attributes", spans, list(attributes.values()))
     return doc
+
+
+# Gold for a single document and task, and how many items of the encoder that costs.
+GOLD = {
+    "textcat": {"cats": {"A": 1.0, "B": 0.0}},
+    "ner": {"ents": [(4, 8, "PART")]},
+    "span_classifier": {"attributes": {"pump": ["BAD"]}},
+    "qa": {"qas": {"What?": "The pump"}},
+    "tagger": {"tags": ["D", "N", "V", "."]},
+    "regressor": {"score": 1.0},
+}
 
 
 def sample_examples(nlp):
     """Eight examples: some with everything, some for one head only."""
     rows = [
-        (
-            "The pump failed in Oslo.",
-            {"A": 1.0, "B": 0.0},
-            [(4, 8, "PART"), (19, 23, "LOC")],
-            {"What failed?": "The pump", "Who called?": None},
-        ),
-        (
-            "Replaced the valve at Bergen today.",
-            {"A": 0.0, "B": 1.0},
-            [(13, 18, "PART"), (22, 28, "LOC")],
-            {"What was replaced?": "the valve"},
-        ),
-        ("Nothing was found.", {"A": 1.0, "B": 0.0}, [], {"What failed?": None}),
-        ("The valve leaked.", {"A": 0.0, "B": 1.0}, None, None),
-        ("Crew flew to Oslo again.", None, [(13, 17, "LOC")], None),
-        ("The wire chafed in the bay.", None, None, {"What chafed?": "The wire", "Where was it?": "the bay"}),
-        ("The pump was good in Bergen.", {"A": 1.0, "B": 0.0}, [(4, 8, "PART"), (21, 27, "LOC")], None),
-        ("A valve at Oslo was bad.", {"A": 0.0, "B": 1.0}, [(2, 7, "PART"), (11, 15, "LOC")], {"Which part?": "A valve"}),
-    ]
-    return [Example(nlp.make_doc(text), gold_doc(nlp, text, cats, ents, qas)) for text, cats, ents, qas in rows]
+        {"text": "The pump failed in Oslo.", "cats": {"A": 1.0, "B": 0.0}, "ents": [(4, 8, "PART"), (19, 23, "LOC")],
+         "qas": {"What failed?": "The pump", "Who called?": None}, "tags": list("DNVPN."), "score": 3.0,
+         "attributes": {"pump": ["BAD", "OLD"], "Oslo": []}},
+        {"text": "Replaced the valve at Bergen today.", "cats": {"A": 0.0, "B": 1.0}, "ents": [(13, 18, "PART"), (22, 28, "LOC")],
+         "qas": {"What was replaced?": "the valve"}, "tags": list("VDNPNN."), "score": 1.0, "attributes": {"valve": ["OLD"]}},
+        {"text": "Nothing was found.", "cats": {"A": 1.0, "B": 0.0}, "ents": [], "qas": {"What failed?": None},
+         "tags": list("NVV."), "score": 0.0},
+        {"text": "The valve leaked.", "cats": {"A": 0.0, "B": 1.0}},
+        {"text": "Crew flew to Oslo again.", "ents": [(13, 17, "LOC")]},
+        {"text": "The wire chafed in the bay.", "qas": {"What chafed?": "The wire", "Where was it?": "the bay"}},
+        {"text": "The pump was good in Bergen.", "cats": {"A": 1.0, "B": 0.0}, "ents": [(4, 8, "PART"), (21, 27, "LOC")],
+         "attributes": {"pump": [], "Bergen": []}},
+        {"text": "A valve at Oslo was bad.", "cats": {"A": 0.0, "B": 1.0}, "ents": [(2, 7, "PART"), (11, 15, "LOC")],
+         "qas": {"Which part?": "A valve"}, "tags": list("DNPNVJ."), "score": 2.0, "attributes": {"valve": ["BAD"]}},
+    ]  # fmt: skip
+    return [Example(nlp.make_doc(row["text"]), gold_doc(nlp, **row)) for row in rows]
 
 
-def make_nlp(encoder: str, heads=("textcat", "ner", "qa"), examples=sample_examples, model=None, balance=None, **configs):
+def make_nlp(encoder: str, heads=tuple(TASKS), examples=sample_examples, model=None, weighting=None, **configs):
     """An initialized pipeline. model: settings of mtl.Encoder.v1. configs: head name -> its settings."""
     nlp = spacy.blank("en")
     torch.manual_seed(0)
     config = {"model": {"@architectures": "mtl.Encoder.v1", "device": DEVICE, **(model or {})}}
-    if balance is not None:
-        config["balance"] = balance
+    if weighting is not None:
+        config["weighting"] = weighting
     nlp.add_pipe("mtl_transformer", name="transformer", config=config)
     for head in heads:
         nlp.add_pipe(HEADS[head], name=head, config=configs.get(head, {}))
@@ -223,7 +248,7 @@ def make_nlp(encoder: str, heads=("textcat", "ner", "qa"), examples=sample_examp
 
 def overfit(nlp, examples=None, steps: int = 120, rate: float = 3e-3):
     """Train on the examples until they are known; RETURNS the losses of each step."""
-    optimizer = adamw(rate, head_factor=3.0)
+    optimizer = adamw(rate, head_lr_multiplier=3.0)
     examples = examples or sample_examples(nlp)
     return [nlp.update(examples, sgd=optimizer, losses={}) for _ in range(steps)]
 

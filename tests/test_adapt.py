@@ -1,4 +1,4 @@
-"""Continued pretraining: packing, masking, the loss, the loop, its folder."""
+"""Continued pretraining: packing, masking, the loss, the training loop, the folder it writes."""
 
 import gzip
 import json
@@ -20,18 +20,21 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from mtl.adapt.batches import Batches, fixed_batches, share_of
-from mtl.adapt.blocks import BlockSettings, load_corpus
-from mtl.adapt.checkpoint import Checkpoints, Progress
-from mtl.adapt.loop import Adaptation, adapt
-from mtl.adapt.settings import AdaptSettings
-from mtl.adapt.text import read_documents
-from mtl.adapt.trainer import Phase, Trainer
-from mtl.adapt.watch import Watch
+from mtl.adaptation import blocks as blocks_module
+from mtl.adaptation.batches import BlockBatch, TrainingBatches, evaluation_batches, shard_of
+from mtl.adaptation.blocks import BlockSettings, load_corpus
+from mtl.adaptation.checkpoint import AdaptCheckpoints, Progress
+from mtl.adaptation.monitor import Monitor
+from mtl.adaptation.objective import Objective, load_objective
+from mtl.adaptation.phases import Phase, make_optimizer, remaining_phases
+from mtl.adaptation.run import Adaptation, adapt
+from mtl.adaptation.settings import AdaptSettings
+from mtl.adaptation.text import read_documents
+from mtl.adaptation.trainer import Trainer
 from mtl.data.docs import write_docs
-from mtl.encoder.masking import MaskedBatch, MaskSettings, mask_spans, mask_words, next_pieces
-from mtl.encoder.mlm import head_parameters, load_mlm, masked_loss
-from mtl.encoder.sources import load_tokenizer
+from mtl.encoder.model.masking import MaskedBatch, MaskSettings, mask_spans, mask_words, select_next_subwords
+from mtl.encoder.model.mlm import head_parameters, load_mlm, masked_loss
+from mtl.encoder.pretrained.sources import load_tokenizer
 from mtl.errors import UserError
 
 
@@ -42,10 +45,10 @@ def text_file(tmp_path):
     return str(path)
 
 
-SMALL = {"length": 32, "batch_blocks": 4, "device": "cpu", "precision": "fp32", "held_out": 0.1}
+SMALL = {"block_size": 32, "batch_size": 4, "device": "cpu", "precision": "fp32", "validation_split": 0.1}
 
 
-def test_documents_of_every_kind(tmp_path):
+def test_documents_are_read_from_every_format(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"one\ntwo\n\n\nthree\r\n \r\nfour\rfive")
     (tmp_path / "b.jsonl").write_text('{"text": "six"}\n\n{"text": "seven", "label": 1}\n{"text": " "}\n')
     nlp = spacy.blank("en")
@@ -57,204 +60,228 @@ def test_documents_of_every_kind(tmp_path):
     (tmp_path / "notes.pdf").write_text("no")
     expected = ["one\ntwo", "three", "four\nfive", "six", "seven", "eight", "nine", "ten", "eleven"]
     assert read_documents([str(tmp_path)]) == expected
-    assert read_documents([str(tmp_path / "[ab].*"), str(tmp_path / "a.txt")]) == expected[:5]  # a file named twice is read once
+    assert (
+        read_documents([str(tmp_path / "[ab].*"), str(tmp_path / "a.txt")]) == expected[:5]
+    )  # a file that is named twice is read once
 
 
 @pytest.mark.parametrize(
-    "name, data, words",
+    "name, data, parts",
     [
         ("x.pdf", b"a", [".txt, .txt.gz, .jsonl", "'.pdf'"]),
         ("x.txt", b" \n", ["no text found"]),
-        ("x.txt.gz", b"not gzip", ["x.txt.gz", "broken"]),
-        ("x.txt.gz", gzip.compress(b"a whole document\n" * 1000, mtime=0)[:40], ["x.txt.gz", "broken"]),
-        ("x.parquet", b"not parquet", ["x.parquet", "broken"]),
+        ("x.txt.gz", b"not gzip", ["x.txt.gz", "damaged"]),
+        ("x.txt.gz", gzip.compress(b"a whole document\n" * 1000, mtime=0)[:40], ["x.txt.gz", "damaged"]),
+        ("x.parquet", b"not parquet", ["x.parquet", "damaged"]),
         ("x.txt", b"ok\n\xff", ["line 2", "UTF-8"]),
         ("x.jsonl", b'{"txt": "a"}\n', ["line 1", '"text" is missing']),
     ],
 )
-def test_text_that_cannot_be_read(tmp_path, name, data, words):
+def test_the_message_about_unreadable_text_names_file_and_problem(tmp_path, name, data, parts):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UserError) as error:
         read_documents([str(tmp_path / name)])
-    assert all(word in str(error.value) for word in words)
+    assert all(part in str(error.value) for part in parts)
 
 
-def corpus_of(documents, tokenizer, folder, length=24, held_out=0.1, seed=0):
+def corpus_of(documents, tokenizer, folder, block_size=24, validation_split=0.1, seed=0):
     (folder / "text.txt").write_text("\n\n".join(documents))
-    said = []
-    corpus = load_corpus(
-        [str(folder / "text.txt")], tokenizer, BlockSettings(length, held_out, seed), folder / "cache", said.append
-    )
-    return corpus, said
+    messages = []
+    settings_ = BlockSettings(block_size, validation_split, seed)
+    corpus = load_corpus([str(folder / "text.txt")], tokenizer, settings_, folder / "cache", messages.append)
+    return corpus, messages
 
 
-def test_held_out_documents_are_apart(tiny, tmp_path):
+def test_training_and_held_out_blocks_share_no_document(tiny, tmp_path):
     tokenizer = load_tokenizer(tiny())
     documents = [f"{word} " * 30 for word in "abcdefghijklmnopqrst"]
 
-    def held(seed):
+    def held_out_subwords(seed):
         corpus, _ = corpus_of(documents, tokenizer, tmp_path, seed=seed)
-        parts = [{piece for row in part for piece in row["pieces"].tolist()} for part in (corpus.train, corpus.held)]
+        train, held_out = (
+            {subword for row in part for subword in row["subwords"].tolist()} for part in (corpus.train, corpus.held_out)
+        )
         specials = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id}
-        assert corpus.held_documents == 2 and parts[0] & parts[1] <= specials
+        assert corpus.held_out_documents == 2 and train & held_out <= specials and held_out - specials
         assert (corpus.documents, corpus.words) == (20, 600)
-        return parts[1]
+        return held_out
 
-    assert held(0) == held(0) != held(1)
+    assert held_out_subwords(0) == held_out_subwords(0) != held_out_subwords(1)
     with pytest.raises(UserError, match=r"1 document.* too few"):
         corpus_of(["one"], tokenizer, tmp_path)
 
 
-def test_shards_are_made_once_and_anew_when_broken_or_outdated(tiny, tmp_path):
+def test_shards_are_written_once_and_again_if_damaged_or_outdated(tiny, tmp_path):
     tokenizer = load_tokenizer(tiny())
-    first, said = corpus_of(TEXTS * 3, tokenizer, tmp_path)
-    assert said == []
-    again, said = corpus_of(TEXTS * 3, tokenizer, tmp_path)
-    assert again.key == first.key and "tokenised before" in said[0]
+    first, messages = corpus_of(TEXTS * 3, tokenizer, tmp_path)
+    assert messages == []
+    again, messages = corpus_of(TEXTS * 3, tokenizer, tmp_path)
+    assert again.key == first.key and "using the tokenized text in" in messages[0]
     shard = next((tmp_path / "cache" / first.key / "train").glob("*.arrow"))
-    rows = [row["pieces"].tolist() for row in again.train]
+    rows = [row["subwords"].tolist() for row in again.train]
     data = shard.read_bytes()
-    shard.unlink()  # rather than written over, since the dataset above has it mapped
+    shard.unlink()  # not overwritten, since the dataset above has it mapped
     shard.write_bytes(data[: len(data) // 2])
-    mended, said = corpus_of(TEXTS * 3, tokenizer, tmp_path)
-    assert str(shard) in said[0] and "tokenised anew" in said[0]
-    assert [row["pieces"].tolist() for row in mended.train] == rows
-    keys = {corpus_of(TEXTS * 4, tokenizer, tmp_path)[0].key, corpus_of(TEXTS * 3, tokenizer, tmp_path, length=25)[0].key}
-    other = load_tokenizer(tiny("roberta"))
-    assert len(keys | {first.key, corpus_of(TEXTS * 3, other, tmp_path)[0].key}) == 4
+    repaired, messages = corpus_of(TEXTS * 3, tokenizer, tmp_path)
+    assert str(shard) in messages[0] and "tokenized again" in messages[0]
+    assert [row["subwords"].tolist() for row in repaired.train] == rows
+    keys = {corpus_of(TEXTS * 4, tokenizer, tmp_path)[0].key, corpus_of(TEXTS * 3, tokenizer, tmp_path, block_size=25)[0].key}
+    other_tokenizer = load_tokenizer(tiny("roberta"))
+    assert len(keys | {first.key, corpus_of(TEXTS * 3, other_tokenizer, tmp_path)[0].key}) == 4
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_blocks_hold_every_wordpiece_once_and_words_whole(tiny, tmp_path, monkeypatch, family):
+def test_blocks_hold_every_subword_once_and_number_its_word(tiny, tmp_path, monkeypatch, family):
     tokenizer = load_tokenizer(tiny(family))
-    monkeypatch.setattr("mtl.adapt.blocks.TOGETHER", 100)  # several rounds of tokenising
-    corpus, _ = corpus_of(TEXTS * 3, tokenizer, tmp_path, held_out=0.0)
-    assert corpus.held is None
+    monkeypatch.setattr(blocks_module, "CHUNK_CHARACTERS", 100)  # several rounds of tokenization
+    corpus, _ = corpus_of(TEXTS * 3, tokenizer, tmp_path, validation_split=0.0)
+    assert corpus.held_out is None
     documents = read_documents([str(tmp_path / "text.txt")])
     encodings = tokenizer.backend_tokenizer.encode_batch(documents, add_special_tokens=False)
-    expected, begins = [], []
+    expected, starts_word = [], []
     for encoding in encodings:
         expected += [*encoding.ids, tokenizer.sep_token_id]
-        begins += [word != before for before, word in zip([None, *encoding.word_ids], [*encoding.word_ids, -1])]
+        pairs = zip([None, *encoding.word_ids], [*encoding.word_ids, -1])
+        starts_word += [word != previous for previous, word in pairs]
     packed, words = [], []
     for row in corpus.train:
-        pieces, own = row["pieces"].tolist(), row["words"].tolist()
-        assert len(pieces) == len(own) == 24 and (pieces[0], own[0]) == (tokenizer.cls_token_id, 0)
-        inner = [w for w in own if w]
-        assert inner == sorted(inner) and inner[0] == 1
-        packed += pieces[1:23]
-        words += own[1:23]
-    left = packed[len(expected) :]  # of the last block: its separator, if it does not end with one's place, and padding
-    assert packed[: len(expected)] == expected and len(left) < 22
-    assert left[1:] == [tokenizer.pad_token_id] * len(left[1:]) and left[:1] in ([], [tokenizer.sep_token_id])
-    for i, piece in enumerate(expected):
-        assert (words[i] == 0) == (piece == tokenizer.sep_token_id)
+        row_subwords, row_words = row["subwords"].tolist(), row["words"].tolist()
+        assert len(row_subwords) == len(row_words) == 24 and (row_subwords[0], row_words[0]) == (tokenizer.cls_token_id, 0)
+        numbers = [word for word in row_words if word]
+        assert numbers == sorted(numbers) and numbers[0] == 1
+        packed += row_subwords[1:23]
+        words += row_words[1:23]
+    rest = packed[len(expected) :]  # of the last block: its separator, if it does not end with one's place, and padding
+    assert packed[: len(expected)] == expected and len(rest) < 22
+    assert rest[1:] == [tokenizer.pad_token_id] * len(rest[1:]) and rest[:1] in ([], [tokenizer.sep_token_id])
+    for i, subword in enumerate(expected):
+        assert (words[i] == 0) == (subword == tokenizer.sep_token_id)
         if i % 22 and words[i] and words[i - 1]:
-            assert (words[i] != words[i - 1]) == begins[i]
+            assert (words[i] != words[i - 1]) == starts_word[i]
 
 
-def test_a_large_vocabulary_fits_too(tiny, tmp_path):
-    """Ids above 65,535, which the small type that shards have otherwise could not hold."""
+def test_ids_above_65535_are_stored_exactly(tiny, tmp_path):
+    """Smaller vocabularies are stored as 16-bit numbers."""
     tokenizer = load_tokenizer(tiny())
     tokenizer.add_tokens([f"word{i}x" for i in range(66_000)])
-    corpus, _ = corpus_of(["pump word65990x pump"] * 30, tokenizer, tmp_path, held_out=0.0)
-    known = tokenizer.convert_tokens_to_ids("word65990x")
-    assert known > 65_535 and (corpus.train[0]["pieces"] == known).sum() > 0
+    corpus, _ = corpus_of(["pump word65990x pump"] * 30, tokenizer, tmp_path, validation_split=0.0)
+    added_id = tokenizer.convert_tokens_to_ids("word65990x")
+    assert added_id > 65_535 and (corpus.train[0]["subwords"] == added_id).sum() > 0
 
 
-def test_blocks_of_separators_alone_are_left_out(tiny, tmp_path, monkeypatch):
-    """Documents that the tokenizer finds nothing in: no block without a word, which could not be masked."""
+def test_blocks_of_only_separators_are_left_out(tiny, tmp_path, monkeypatch):
+    """Documents in which the tokenizer finds nothing make no block without a word, which could not be masked."""
     tokenizer = load_tokenizer(tiny())
-    monkeypatch.setattr("mtl.adapt.blocks.TOGETHER", 50)
-    corpus, _ = corpus_of(["pump " * 25, *["\u200b"] * 60, "pump " * 25], tokenizer, tmp_path, held_out=0.0)
+    monkeypatch.setattr(blocks_module, "CHUNK_CHARACTERS", 50)
+    corpus, _ = corpus_of(["pump " * 25, *["\u200b"] * 60, "pump " * 25], tokenizer, tmp_path, validation_split=0.0)
     assert corpus.documents == 62 and all(1 in row["words"] for row in corpus.train)
-    pieces = 50 * len(tokenizer.backend_tokenizer.encode("pump", add_special_tokens=False).ids)
-    assert sum(int((row["words"] > 0).sum()) for row in corpus.train) == pieces
+    expected = 50 * len(tokenizer.backend_tokenizer.encode("pump", add_special_tokens=False).ids)
+    assert sum(int((row["words"] > 0).sum()) for row in corpus.train) == expected
 
 
-def test_each_block_comes_once_a_pass_and_a_batch_is_known_by_its_number(tiny, tmp_path):
+def test_each_block_comes_once_an_epoch_and_a_batch_depends_on_its_number_alone(tiny, tmp_path):
     tokenizer = load_tokenizer(tiny())
     corpus, _ = corpus_of(TEXTS * 20, tokenizer, tmp_path)
-    masks = MaskSettings(tokenizer.mask_token_id, len(tokenizer), masked=0.0, random=0.0)
-    batches = Batches(corpus.train, 7, masks, tokenizer.pad_token_id, seed=1)
-    rows = sorted(row["pieces"].tolist() for row in corpus.train)
-    passes = [[batches[turn * batches.per_pass + i][0].pieces for i in range(batches.per_pass)] for turn in range(3)]
-    assert all(sorted(torch.cat(one).tolist()) == rows for one in passes)
-    assert torch.cat(passes[0]).tolist() != torch.cat(passes[1]).tolist()
-    last = 2 * batches.per_pass + 3
-    fresh = Batches(corpus.train, 7, masks, tokenizer.pad_token_id, seed=1)[last][0]
-    assert torch.equal(fresh.pieces, passes[2][3]) and torch.equal(fresh.chosen, batches[last][0].chosen)
-    assert batches.blocks_before(last) == sum(len(pieces) for one in passes for pieces in one) - sum(map(len, passes[2][3:]))
-    assert len(passes[0][-1]) < 7 and batches.batches_for(3.0) == 3 * batches.per_pass  # a short batch ends each pass
-    for blocks in (1, 7, 7.5, len(rows), 2 * len(rows) + 1):
-        number = batches.batches_for(100.0, blocks)
-        assert batches.blocks_before(number - 1) < blocks <= batches.blocks_before(number)
-    fixed = [fixed_batches(corpus.held, 5, 2, MaskSettings(masks.mask_id, masks.vocab_size, rate), 0) for rate in (0.1, 0.8)]
-    assert all(torch.equal(a[0].chosen, b[0].chosen) for a, b in zip(*fixed))
+    masks = MaskSettings(tokenizer.mask_token_id, len(tokenizer), mask_fraction=0.0, random_fraction=0.0)
+    batches = TrainingBatches(corpus.train, 7, masks, tokenizer.pad_token_id, seed=1)
+    rows = sorted(row["subwords"].tolist() for row in corpus.train)
+    per_epoch = batches.batches_per_epoch
+    epochs = [[batches[epoch * per_epoch + i].masked.input_ids for i in range(per_epoch)] for epoch in range(3)]
+    assert all(sorted(torch.cat(epoch).tolist()) == rows for epoch in epochs)
+    assert torch.cat(epochs[0]).tolist() != torch.cat(epochs[1]).tolist()
+    last = 2 * per_epoch + 3
+    fresh = TrainingBatches(corpus.train, 7, masks, tokenizer.pad_token_id, seed=1)[last].masked
+    assert torch.equal(fresh.input_ids, epochs[2][3]) and torch.equal(fresh.selected, batches[last].masked.selected)
+    blocks = [len(input_ids) for epoch in epochs for input_ids in epoch]
+    assert batches.blocks_before(last) == sum(blocks[:last])
+    assert len(epochs[0][-1]) < 7 and batches.batches_for(3.0) == 3 * per_epoch  # a short batch ends each epoch
+    for count in (1, 7, 7.5, len(rows), 2 * len(rows) + 1):
+        number = batches.batches_for(100.0, count)
+        assert batches.blocks_before(number - 1) < count <= batches.blocks_before(number)
+
+
+def test_evaluation_masks_do_not_depend_on_how_training_masks(tiny, tmp_path):
+    tokenizer = load_tokenizer(tiny())
+    corpus, _ = corpus_of(TEXTS * 20, tokenizer, tmp_path)
+    mask_id, vocab_size = tokenizer.mask_token_id, len(tokenizer)
+    variants = [
+        evaluation_batches(corpus.held_out, 5, 2, masks, tokenizer.pad_token_id)
+        for masks in (
+            MaskSettings(mask_id, vocab_size, 0.1),
+            MaskSettings(mask_id, vocab_size, 0.8),
+            MaskSettings(mask_id, vocab_size, 0.2, objective="span_mlm"),
+        )
+    ]
+    for first, *others in zip(*variants):
+        assert first.masked.selected.any()
+        for other in others:
+            assert torch.equal(first.masked.input_ids, other.masked.input_ids)
+            assert torch.equal(first.masked.selected, other.masked.selected)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 9), st.floats(0.05, 0.9))
-def test_masking_hides_whole_words_and_always_something(seed, blocks, words, rate):
+def test_masking_hides_whole_words_and_at_least_one_a_block(seed, blocks, words, mlm_probability):
     generator = torch.Generator().manual_seed(seed)
-    of_piece = torch.randint(1, 4, (blocks, words), generator=generator)
-    width = int(of_piece.sum(1).max()) + 2
-    table = torch.zeros(blocks, width, dtype=torch.long)
-    for row, lengths in enumerate(of_piece):
-        flat = torch.repeat_interleave(torch.arange(1, words + 1), lengths)
-        table[row, 1 : 1 + len(flat)] = flat
-    pieces = torch.randint(10, 100, table.shape, generator=generator)
-    batch = mask_words(pieces, table, MaskSettings(5, 100, rate=rate), generator)
-    assert not batch.chosen[table == 0].any() and batch.chosen.any(1).all()
+    word_lengths = torch.randint(1, 4, (blocks, words), generator=generator)
+    width = int(word_lengths.sum(1).max()) + 2
+    word_table = torch.zeros(blocks, width, dtype=torch.long)
+    for row, lengths in enumerate(word_lengths):
+        numbers = torch.repeat_interleave(torch.arange(1, words + 1), lengths)
+        word_table[row, 1 : 1 + len(numbers)] = numbers
+    subwords = torch.randint(10, 100, word_table.shape, generator=generator)
+    batch = mask_words(subwords, word_table, MaskSettings(5, 100, mlm_probability), generator)
+    assert not batch.selected[word_table == 0].any() and batch.selected.any(1).all()
     for row in range(blocks):
         for word in range(1, words + 1):
-            own = batch.chosen[row][table[row] == word]
-            assert own.all() or not own.any()
-    assert torch.equal(batch.pieces[~batch.chosen], pieces[~batch.chosen]) and torch.equal(batch.targets, pieces[batch.chosen])
+            selected = batch.selected[row][word_table[row] == word]
+            assert selected.all() or not selected.any()
+    assert torch.equal(batch.input_ids[~batch.selected], subwords[~batch.selected])
+    assert torch.equal(batch.targets, subwords[batch.selected])
 
 
-def test_masking_rates():
+def test_15_percent_are_selected_of_which_80_percent_are_masked_and_10_percent_stay():
     generator = torch.Generator().manual_seed(0)
     words = torch.arange(1, 129).expand(200, 128)
-    pieces = torch.randint(10, 1000, words.shape, generator=generator)
-    batch = mask_words(pieces, words, MaskSettings(5, 1000, rate=0.15), generator)
-    assert batch.chosen.float().mean().item() == pytest.approx(0.15, abs=0.01)
-    assert (batch.pieces[batch.chosen] == 5).float().mean().item() == pytest.approx(0.8, abs=0.03)
-    assert (batch.pieces[batch.chosen] == batch.targets).float().mean().item() == pytest.approx(0.1, abs=0.02)
+    subwords = torch.randint(10, 1000, words.shape, generator=generator)
+    batch = mask_words(subwords, words, MaskSettings(5, 1000, mlm_probability=0.15), generator)
+    assert batch.selected.float().mean().item() == pytest.approx(0.15, abs=0.01)
+    assert (batch.input_ids[batch.selected] == 5).float().mean().item() == pytest.approx(0.8, abs=0.03)
+    assert (batch.input_ids[batch.selected] == batch.targets).float().mean().item() == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "mpnet", "deberta-v2", "modernbert"])
-def test_the_loss_at_masked_positions_equals_the_full_one(tiny, family):
-    """Logits at the chosen rows only, for each architecture's own head."""
+def test_the_loss_at_selected_positions_equals_that_of_full_logits(tiny, family):
+    """Logits at the selected rows only, for each architecture's own head."""
     model, missing = load_mlm(tiny(family))
     model.eval()
     assert missing and head_parameters(model)
-    pieces = torch.randint(5, model.config.vocab_size, (3, 20))
-    chosen = torch.rand(3, 20) < 0.3
-    chosen[0, 0] = True
-    batch = MaskedBatch(pieces, chosen, pieces[chosen])
-    attention = torch.ones_like(pieces)
+    subwords = torch.randint(5, model.config.vocab_size, (3, 20))
+    selected = torch.rand(3, 20) < 0.3
+    selected[0, 0] = True
+    batch = MaskedBatch(subwords, selected, subwords[selected])
+    attention_mask = torch.ones_like(subwords)
     with torch.no_grad():
-        full = model(input_ids=pieces, attention_mask=attention).logits[chosen]
-        expected = torch.nn.functional.cross_entropy(full, pieces[chosen])
-        assert masked_loss(model, batch, attention).item() == pytest.approx(expected.item(), abs=1e-5)
-        after = model(input_ids=pieces, attention_mask=attention).logits
+        logits = model(input_ids=subwords, attention_mask=attention_mask).logits[selected]
+        expected = torch.nn.functional.cross_entropy(logits, subwords[selected])
+        assert masked_loss(model, batch, attention_mask).item() == pytest.approx(expected.item(), abs=1e-5)
+        after = model(input_ids=subwords, attention_mask=attention_mask).logits
     assert after.shape[:2] == (3, 20)  # the hook is gone
 
 
 def test_adapting_lowers_perplexity_and_leaves_a_plain_folder(tiny, tmp_path):
-    """A document repeats one word: unknown to the head alone, known to an encoder that has learned to look around."""
+    """Each document repeats one word: the head alone cannot predict it, but an encoder that has learned to look around can."""
     words = ["the", "pump", "failed", "on", "climb", "out", "of", "oslo"]
     text_file = tmp_path / "domain.txt"
     text_file.write_text("\n\n".join(" ".join([words[i % 8]] * 24) for i in range(40)))
     out = tmp_path / "adapted"
     general = tmp_path / "general.txt"
     general.write_text("A king had three daughters.\n\nThe end.")
-    settings_ = AdaptSettings(passes=60, learn_rate=3e-3, **SMALL)
-    report = adapt(tiny(), [str(text_file)], out, [str(general)], settings_)
+    settings_ = AdaptSettings(epochs=60, learning_rate=3e-3, **SMALL)
+    report = adapt(tiny(), [str(text_file)], out, general=[str(general)], settings=settings_)
     before, after = report["perplexity_before"], report["perplexity_after"]
     assert after["in-domain"] < before["in-domain"] / 2 and set(after) == {"in-domain", "general"}
-    assert report["head_steps"] > 0 and report["tokens"] > 0
+    assert report["head_steps"] > 0 and report["tokens"] > 0 and report["epochs"] == 60
     assert json.loads((out / "adapt.json").read_text())["steps"] == report["steps"]
     tokenizer = AutoTokenizer.from_pretrained(out)
     assert tokenizer.mask_token and AutoModel.from_pretrained(out).config.hidden_size == 32
@@ -263,104 +290,112 @@ def test_adapting_lowers_perplexity_and_leaves_a_plain_folder(tiny, tmp_path):
     assert torch.isfinite(logits).all()
     for file in out.iterdir():
         assert str(tmp_path).encode() not in file.read_bytes() and not file.name.endswith(".bin")
-    again = Adaptation(str(out), settings_)
-    assert again.missing == []  # the head is in the folder: no second warm-up
+    assert load_objective(str(out), settings_).missing == []  # the head is in the folder: it is not trained alone again
 
 
-def test_the_head_warms_up_with_the_encoder_frozen(tiny, text_file, tmp_path, monkeypatch):
-    run = Adaptation(tiny(), AdaptSettings(passes=3, **SMALL))
-    before = {name: p.clone() for name, p in run.model.base_model.named_parameters()}
-    seen = []
-    real = Adaptation._losses
+def test_the_encoder_is_frozen_while_only_the_head_is_trained(tiny, text_file, tmp_path, monkeypatch):
+    run = Adaptation(tiny(), AdaptSettings(epochs=3, **SMALL))
+    before = {name: p.clone() for name, p in run.objective.model.base_model.named_parameters()}
+    is_untouched = []
+    losses = Objective.losses
 
-    def check(self, measured):
-        seen.append(all(torch.equal(before[name], p) for name, p in self.model.base_model.named_parameters()))
-        return real(self, measured)
+    def check(self, texts):
+        is_untouched.append(all(torch.equal(before[name], p) for name, p in self.model.base_model.named_parameters()))
+        return losses(self, texts)
 
-    monkeypatch.setattr(Adaptation, "_losses", check)
-    run.run([text_file], [], tmp_path / "out")
-    assert seen == [True, False, False, False, False]  # untouched at the first evaluation, trained at the others
-
-
-def test_evaluation_masks_are_fixed_and_runs_repeat(tiny, text_file, tmp_path):
-    one, two = (adapt(tiny(), [text_file], tmp_path / name, settings=AdaptSettings(passes=2, **SMALL)) for name in "ab")
-    assert one["perplexity_after"] == two["perplexity_after"] and one["perplexity_before"] == two["perplexity_before"]
+    monkeypatch.setattr(Objective, "losses", check)
+    run.run([text_file], tmp_path / "out")
+    assert is_untouched == [True, False, False, False, False]  # at the first evaluation, then at the others
 
 
-def test_budgets(tiny, text_file, tmp_path):
-    report = adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(passes=50, max_steps=7, **SMALL))
+def test_the_same_run_gives_the_same_perplexities(tiny, text_file, tmp_path):
+    first, second = (
+        adapt(tiny(), [text_file], tmp_path / name, settings=AdaptSettings(epochs=2, **SMALL)) for name in ("first", "second")
+    )
+    assert first["evaluations"] == second["evaluations"] and first["perplexity_after"] == second["perplexity_after"]
+
+
+def test_the_first_budget_that_is_spent_ends_the_run(tiny, text_file, tmp_path):
+    report = adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(epochs=50, max_steps=7, **SMALL))
     assert report["steps"] == 7
-    report = adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(passes=5000, minutes=0.03, **SMALL))
+    report = adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(epochs=5000, max_minutes=0.03, **SMALL))
     assert report["steps"] < 5000
 
 
-def test_several_passes_a_step_add_up(tiny, text_file, tmp_path):
-    """The gradient of a step is the mean of its forward passes'."""
+def test_the_gradient_of_a_step_is_the_mean_over_its_forward_passes(tiny, text_file, tmp_path):
     run = Adaptation(tiny(), AdaptSettings(**SMALL))
-    run.model.eval()
-    corpus = load_corpus([text_file], run.tokenizer, BlockSettings(32, 0.1, 0), tmp_path / "blocks", print)
-    trainer = run.trainer(corpus, None, Checkpoints(tmp_path / "none", 1, {}))
-    batches = trainer.batches
-    parameters = list(run.model.parameters())
+    model = run.objective.model.eval()
+    corpus = load_corpus([text_file], run.objective.tokenizer, BlockSettings(32, 0.1, 0), tmp_path / "blocks", print)
+    trainer = run.trainer(corpus, None, AdaptCheckpoints(tmp_path / "none", {}, 1))
+    parameters = list(model.parameters())
 
-    class Keep:
+    def gradients():
+        return [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+
+    class GradientKeeper:
         def step(self):
-            self.gradients = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
+            self.gradients = gradients()
 
         def zero_grad(self, set_to_none):
-            run.model.zero_grad()
+            model.zero_grad()
 
-    keep, single = Keep(), []
+    keeper, single = GradientKeeper(), []
     for number in (4, 5):
-        loss = masked_loss(run.model, *batches[number])
-        loss.backward()
-        single.append([parameter.grad.clone() for parameter in parameters if parameter.grad is not None])
-        run.model.zero_grad()
-    run.settings.accumulate = 2
-    trainer.step(keep, 2, [torch.nn.Parameter(torch.zeros(1))])
-    for one, two, both in zip(*single, keep.gradients):
-        assert torch.allclose((one + two) / 2, both, atol=1e-6)
+        masked_loss(model, *trainer.batches[number]).backward()
+        single.append(gradients())
+        model.zero_grad()
+    run.settings.gradient_accumulation_steps = 2
+    trainer.step(keeper, 2, [torch.nn.Parameter(torch.zeros(1))])
+    assert keeper.gradients
+    for first, second, mean in zip(*single, keeper.gradients):
+        assert torch.allclose((first + second) / 2, mean, atol=1e-6)
 
 
-def test_the_rate_rises_stays_and_falls():
-    settings_ = AdaptSettings(warmup=0.1, decay=0.2)
+def test_the_learning_rate_rises_stays_and_falls():
+    settings_ = AdaptSettings(warmup_ratio=0.1, decay_ratio=0.2)
     phase = Phase("encoder", [], 1.0, steps=100, minutes=0)
-    rates = [phase.rate(Progress(phase_step=step), settings_) for step in range(100)]
+    rates = [phase.learning_rate(Progress(phase_step=step), settings_) for step in range(100)]
     assert rates[0] == pytest.approx(1 / 11) and rates[:11] == sorted(rates[:11])
     assert all(rate == pytest.approx(1.0) for rate in rates[10:80]) and rates[90] == pytest.approx(0.5) and rates[99] < 0.06
     timed = Phase("encoder", [], 1.0, steps=100, minutes=1)
-    assert timed.rate(Progress(phase_step=50, phase_seconds=54), settings_) == pytest.approx(0.5)
+    assert timed.learning_rate(Progress(phase_step=50, phase_seconds=54), settings_) == pytest.approx(0.5)
     assert timed.spent(Progress(phase_step=50, phase_seconds=61)) > 1
 
 
-def test_budget_in_tokens_and_gradient_checkpointing(tiny, text_file, tmp_path):
-    plain, spared = (
-        adapt(tiny(), [text_file], tmp_path / name, settings=AdaptSettings(tokens=900, gradient_checkpointing=spare, **SMALL))
-        for name, spare in (("plain", False), ("spared", True))
+def test_max_tokens_ends_the_run_and_gradient_checkpointing_changes_no_result(tiny, text_file, tmp_path):
+    plain, checkpointed = (
+        adapt(
+            tiny(),
+            [text_file],
+            tmp_path / name,
+            settings=AdaptSettings(max_tokens=900, gradient_checkpointing=name == "checkpointed", **SMALL),
+        )
+        for name in ("plain", "checkpointed")
     )
-    assert plain["steps"] == 8 and plain["tokens"] == 1024  # the least steps of 4 * 32 that hold so many
-    assert spared["perplexity_after"]["in-domain"] == pytest.approx(plain["perplexity_after"]["in-domain"], rel=1e-4)
+    assert plain["steps"] == 8 and plain["tokens"] == 1024  # the fewest steps of 4 * 32 tokens that hold so many
+    assert checkpointed["perplexity_after"]["in-domain"] == pytest.approx(plain["perplexity_after"]["in-domain"], rel=1e-4)
 
 
 RUN = """
 import pathlib, sys
-from mtl.adapt.checkpoint import Checkpoints
-from mtl.adapt.loop import adapt
-from mtl.adapt.settings import AdaptSettings
-real = Checkpoints.save
-def save(self, model, optimizer, progress):
-    real(self, model, optimizer, progress)
+from mtl.adaptation.checkpoint import AdaptCheckpoints
+from mtl.adaptation.run import adapt
+from mtl.adaptation.settings import AdaptSettings
+save = AdaptCheckpoints.save
+def save_and_tell(self, model, optimizer, progress):
+    save(self, model, optimizer, progress)
     print("saved", progress.step, flush=True)
-Checkpoints.save = save
-settings = AdaptSettings(passes=4, learn_rate=3e-3, checkpoint_minutes=1e-9, length=32, batch_blocks=4, device="cpu",
-                         precision="fp32", held_out=0.1)
+AdaptCheckpoints.save = save_and_tell
+settings = AdaptSettings(epochs=4, learning_rate=3e-3, checkpoint_minutes=1e-9, block_size=32, batch_size=4, device="cpu",
+                         precision="fp32", validation_split=0.1)
 adapt(sys.argv[1], [sys.argv[2]], pathlib.Path(sys.argv[3]), settings=settings)
 """
 
 
-@pytest.mark.parametrize("after", [3, 17])  # in the head's warm-up, in the encoder's training
-def test_a_killed_run_goes_on_to_the_same_weights(tiny, text_file, tmp_path, after):
-    """SIGKILL after that many checkpoints, wherever it strikes; dropout, order and masks are as in a run that was let be."""
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [3, 17])  # while only the head is trained; while the encoder is
+def test_a_killed_run_resumes_to_the_same_weights(tiny, text_file, tmp_path, after):
+    """SIGKILL after that many checkpoints, wherever it strikes. Dropout, order and masks are those of an undisturbed run."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     command = [sys.executable, "-c", RUN, tiny(), text_file]
@@ -374,7 +409,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tiny, text_file, tmp_path, aft
     assert not (tmp_path / "b" / "out").exists()
     assert 1 <= len(list((tmp_path / "b" / "out.checkpoints").glob("step-*"))) <= 3
     done = subprocess.run([*command, str(tmp_path / "b" / "out")], check=True, capture_output=True, text=True)
-    assert "going on from" in done.stdout
+    assert "resuming from" in done.stdout
     reports = [json.loads((tmp_path / name / "out" / "adapt.json").read_text()) for name in "ab"]
     for key in ("steps", "head_steps", "tokens", "perplexity_before", "perplexity_after"):
         assert reports[0][key] == reports[1][key]
@@ -383,139 +418,165 @@ def test_a_killed_run_goes_on_to_the_same_weights(tiny, text_file, tmp_path, aft
     assert not (tmp_path / "b" / "out.checkpoints").exists()
 
 
-def test_general_text_is_replayed_in_its_share(tiny, tmp_path):
+def test_general_text_is_replayed_at_its_ratio(tiny, tmp_path):
     tokenizer = load_tokenizer(tiny())
     (tmp_path / "other").mkdir()
     domain, _ = corpus_of(TEXTS * 20, tokenizer, tmp_path)
     general, _ = corpus_of(["a king had three daughters " * 8] * 4, tokenizer, tmp_path / "other")
-    masks = MaskSettings(tokenizer.mask_token_id, len(tokenizer), masked=0.0, random=0.0)
+    masks = MaskSettings(tokenizer.mask_token_id, len(tokenizer), mask_fraction=0.0, random_fraction=0.0)
 
-    def make():
-        return Batches(domain.train, 7, masks, tokenizer.pad_token_id, 1, general.train, 0.3)
+    def make_batches():
+        return TrainingBatches(domain.train, 7, masks, tokenizer.pad_token_id, 1, general.train, 0.3)
 
-    batches = make()
-    rows = {tuple(row["pieces"].tolist()) for row in domain.train}
-    number = 4 * batches.per_pass
-    every = [[tuple(row) for row in batches[i][0].pieces.tolist()] for i in range(number)]
-    replayed = [row for batch in every for row in batch if row not in rows]
-    assert len(replayed) / sum(map(len, every)) == pytest.approx(0.3, abs=0.02)
-    assert batches.blocks_before(number) == sum(map(len, every)) == 4 * len(domain.train) + len(replayed)
+    batches = make_batches()
+    domain_rows = {tuple(row["subwords"].tolist()) for row in domain.train}
+    number = 4 * batches.batches_per_epoch
+    rows = [tuple(row) for i in range(number) for row in batches[i].masked.input_ids.tolist()]
+    replayed = [row for row in rows if row not in domain_rows]
+    assert len(replayed) / len(rows) == pytest.approx(0.3, abs=0.02)
+    assert batches.blocks_before(number) == len(rows) == 4 * len(domain.train) + len(replayed)
     assert batches.domain_blocks_before(number) == 4 * len(domain.train)
-    counts = [replayed.count(row) for row in set(replayed)]
-    assert len(counts) == len({tuple(row["pieces"].tolist()) for row in general.train})
-    assert torch.equal(make()[9][0].chosen, batches[9][0].chosen) and torch.equal(make()[9][0].pieces, batches[9][0].pieces)
+    assert set(replayed) == {tuple(row["subwords"].tolist()) for row in general.train}
+    again, before = make_batches()[9].masked, batches[9].masked
+    assert torch.equal(again.selected, before.selected) and torch.equal(again.input_ids, before.input_ids)
 
 
-def test_the_best_weights_are_kept_and_given_back(tmp_path):
-    """Losses that are given here: the third evaluation is best, but has forgotten too much; the second is."""
-    model = torch.nn.Linear(1, 1, bias=False)
-    losses = iter([(5.0, 2.0), (4.0, 2.1), (3.0, 2.6), (4.5, 2.2)])
-    progress = Progress()
-    measure = lambda: dict(zip(("in-domain", "general"), next(losses)))  # noqa: E731
-    watch = Watch(measure, Checkpoints(tmp_path / "run", 1, {}), 2, 0.5, writes=True)
-    over = []
-    for step in range(4):
+def monitored(tmp_path, evaluations, num_evaluations, max_forgetting):
+    """A model, its progress and a monitor, after evaluations with these results; the weights are the number of the evaluation."""
+    model, progress, results = torch.nn.Linear(1, 1, bias=False), Progress(), iter(evaluations)
+    monitor = Monitor(lambda: next(results), AdaptCheckpoints(tmp_path / "run", {}, 1), num_evaluations, max_forgetting)
+    for step in range(len(evaluations)):
         torch.nn.init.constant_(model.weight, step)
         progress.step = step
-        watch.evaluate(model, progress)
-        over.append(watch.forgot(progress))
-    assert over == [False, False, True, False] and not watch.diverged(progress)
-    assert watch.best(progress)["step"] == 1
-    watch.restore(model, progress)
+        monitor.evaluate(model, progress)
+        yield model, progress, monitor
+
+
+def losses_of(domain, general):
+    return {"losses": {"in-domain": domain, "general": general}}
+
+
+def test_the_best_weights_within_the_limit_of_forgetting_are_restored(tmp_path):
+    """The third evaluation has the lowest loss but has forgotten too much; so the second is the best."""
+    evaluations = [losses_of(*losses) for losses in [(5.0, 2.0), (4.0, 2.1), (3.0, 2.6), (4.5, 2.2)]]
+    has_forgotten = []
+    for state in monitored(tmp_path, evaluations, num_evaluations=2, max_forgetting=0.5):
+        model, progress, monitor = state
+        has_forgotten.append(monitor.forgot(progress))
+    assert has_forgotten == [False, False, True, False] and not monitor.diverged(progress)
+    assert monitor.best(progress)["step"] == 1
+    monitor.restore(model, progress)
     assert model.weight.item() == 1.0
-    fresh = Progress(evaluations=[{}])
-    assert not watch.due(0.49, fresh) and watch.due(0.5, fresh)
-    assert not watch.due(0.99, Progress(evaluations=[{}, {}])) and watch.due(1.0, Progress(evaluations=[{}, {}]))
+    first, second = Progress(evaluations=[{}]), Progress(evaluations=[{}, {}])
+    assert not monitor.due(0.49, first) and monitor.due(0.5, first)
+    assert not monitor.due(0.99, second) and monitor.due(1.0, second)
 
 
-def test_a_run_that_forgets_stops_and_saves_what_was_within_the_budget(tiny, text_file, tmp_path):
+@pytest.mark.parametrize("losses", [(math.nan, 2.0), (5.0, math.nan), (math.inf, 2.0), (math.nan, math.nan)])
+def test_a_loss_that_is_not_a_number_is_divergence(tmp_path, losses):
+    ((_, progress, monitor),) = monitored(tmp_path, [losses_of(*losses)], num_evaluations=2, max_forgetting=0.5)
+    assert monitor.diverged(progress)
+
+
+def test_a_run_that_forgets_stops_and_saves_weights_within_the_limit(tiny, text_file, tmp_path):
     general = tmp_path / "general.txt"
     general.write_text("\n\n".join(f"A king had {word} daughters." for word in ("two", "three", "four", "five", "six") * 8))
-    changes = {"passes": 40, "learn_rate": 5e-3, "evaluations": 8, "replay": 0.0, "max_forgetting": 0.05}
-    said = []
-    run = Adaptation(tiny(), AdaptSettings(**SMALL, **changes), said.append)
-    report = run.run([text_file], [str(general)], tmp_path / "out")
-    losses = [found["losses"]["general"] for found in report["evaluations"]]
+    settings_ = AdaptSettings(
+        **SMALL, epochs=40, learning_rate=5e-3, num_evaluations=8, replay_ratio=0.0, max_forgetting=0.05
+    )  # fmt: skip
+    messages = []
+    run = Adaptation(tiny(), settings_, messages.append)
+    report = run.run([text_file], tmp_path / "out", general=[str(general)])
+    losses = [evaluation["losses"]["general"] for evaluation in report["evaluations"]]
     assert losses[-1] > losses[0] + 0.05 and all(loss <= losses[0] + 0.05 for loss in losses[:-1])
     assert len(losses) < 9 and "more than max-forgetting = 0.05" in report["stopped"]
-    assert any(line.startswith("stopped: ") for line in said)
+    assert any(line.startswith("stopped: ") for line in messages)
     assert math.log(report["perplexity_after"]["general"]) <= losses[0] + 0.05
-    again = Adaptation(str(tmp_path / "out"), AdaptSettings(**SMALL, **changes))
-    corpora = again._read([text_file], [str(general)], tmp_path / "blocks", None)
-    found = again.trainer(*corpora, Checkpoints(tmp_path / "none", 1, {})).watch.measure()
-    assert found["in-domain"] == pytest.approx(math.log(report["perplexity_after"]["in-domain"]), abs=1e-4)
+    saved = saved_losses(tmp_path, settings_, text_file, [str(general)])
+    assert saved["in-domain"] == pytest.approx(math.log(report["perplexity_after"]["in-domain"]), abs=1e-4)
     with pytest.raises(UserError, match="max-forgetting is measured on general text"):
-        run.run([text_file], [], tmp_path / "out")
+        run.run([text_file], tmp_path / "out")
 
 
-def test_each_layer_learns_at_its_own_rate(tiny, text_file, tmp_path):
-    run = Adaptation(tiny(), AdaptSettings(layer_decay=0.5, **SMALL))
-    corpora = run._read([text_file], [], tmp_path / "blocks", None)
-    trainer = run.trainer(*corpora, Checkpoints(tmp_path / "none", 1, {}))
-    optimizer = trainer.optimizer(Phase("encoder", list(run.model.parameters()), 1.0, 10, 0))
-    names = {id(parameter): name for name, parameter in run.model.named_parameters()}
-    factors = {names[id(p)]: group["factor"] for group in optimizer.param_groups for p in group["params"]}
-    assert len(factors) == len(names)
-    top = trainer.model.config.num_hidden_layers
-    assert factors["bert.embeddings.word_embeddings.weight"] == 0.5 ** (top + 1)
-    assert factors[f"bert.encoder.layer.{top - 1}.output.dense.weight"] == 0.5
-    assert factors["cls.predictions.transform.dense.weight"] == 1.0
+def saved_losses(tmp_path, settings_, text_file, general=()):
+    """The losses of the model saved in `out`."""
+    run = Adaptation(str(tmp_path / "out"), settings_)
+    corpora = run.read([text_file], general, tmp_path / "blocks")
+    return run.trainer(*corpora, AdaptCheckpoints(tmp_path / "none", {}, 1)).monitor.measure()["losses"]
 
 
-@pytest.mark.parametrize("several", [1, 2, 3, 5])
-def test_shares_of_a_batch_add_up_to_it(tiny, several):
+def test_each_layer_has_its_own_learning_rate(tiny):
+    settings_ = AdaptSettings(layer_lr_decay=0.5, **SMALL)
+    model = load_objective(tiny(), settings_).model
+    optimizer = make_optimizer(model, Phase("encoder", list(model.parameters()), 1.0, 10, 0), settings_)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    multipliers = {names[id(p)]: group["lr_multiplier"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(multipliers) == len(names)
+    layers = model.config.num_hidden_layers
+    assert multipliers["bert.embeddings.word_embeddings.weight"] == 0.5 ** (layers + 1)
+    assert multipliers[f"bert.encoder.layer.{layers - 1}.output.dense.weight"] == 0.5
+    assert multipliers["cls.predictions.transform.dense.weight"] == 1.0
+    decays = {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays["bert.encoder.layer.0.output.dense.weight"] == settings_.weight_decay
+    assert decays["bert.encoder.layer.0.output.dense.bias"] == decays["bert.embeddings.LayerNorm.weight"] == 0.0
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_the_weighted_losses_of_all_ranks_average_to_that_of_the_batch(tiny, world_size):
     model, _ = load_mlm(tiny())
     model.eval()
-    pieces = torch.randint(5, model.config.vocab_size, (4, 20))
-    chosen = torch.rand(4, 20) < 0.3
-    chosen[:, 0] = True
-    batch = MaskedBatch(pieces, chosen, pieces[chosen]), torch.ones_like(pieces)
-    shares = [share_of(batch, number, several) for number in range(several)]
+    subwords = torch.randint(5, model.config.vocab_size, (4, 20))
+    selected = torch.rand(4, 20) < 0.3
+    selected[:, 0] = True
+    batch = BlockBatch(MaskedBatch(subwords, selected, subwords[selected]), torch.ones_like(subwords))
+    shards = [shard_of(batch, rank, world_size) for rank in range(world_size)]
     with torch.no_grad():
-        losses = [weight * masked_loss(model, *share).item() for share, weight in shares]
-        assert sum(losses) / several == pytest.approx(masked_loss(model, *batch).item(), rel=1e-5)
-    assert sum(len(share[0].pieces) for share, weight in shares if weight) == 4
+        losses = [weight * masked_loss(model, *shard).item() for shard, weight in shards]
+        assert sum(losses) / world_size == pytest.approx(masked_loss(model, *batch).item(), rel=1e-5)
+    assert sum(len(shard.masked.input_ids) for shard, weight in shards if weight) == 4
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path):
-    """The same global batch, without dropout: the same weights to float tolerance, one folder, one voice."""
-    pytest.importorskip("accelerate", reason="several processes need it: pip install spacy-mtl[distributed]")
+    """The same global batch, without dropout: the same weights to float tolerance, one folder, messages from one process."""
     encoder = save_tiny("bert", tmp_path / "encoder", hidden_dropout_prob=0.0)
     text_file = tmp_path / "domain.txt"
     text_file.write_text("\n\n".join(" ".join([word] * 24) for word in ("pump", "failed", "climb", "oslo") * 10))
-    more = ["--passes", "8", "--no-clean", "--length", "32", "--batch-blocks", "5", "--device", "cpu", "--precision", "fp32",
-            "--held-out", "0.1", "--learn-rate", "0.003", "--accumulate", "2"]  # fmt: skip
-    said = {}
-    for name, start in (("one", [sys.executable, "-m"]), ("two", torchrun())):
-        command = [*start, "mtl", "adapt", encoder, str(text_file), *more, "--out", str(tmp_path / name)]
+    options = [
+        "--epochs", "8", "--no-clean", "--block-size", "32", "--batch-size", "5", "--device", "cpu", "--precision", "fp32",
+        "--validation-split", "0.1", "--learning-rate", "0.003", "--gradient-accumulation-steps", "2",
+    ]  # fmt: skip
+    output = {}
+    for name, launcher in (("one", [sys.executable, "-m"]), ("two", torchrun())):
+        command = [*launcher, "mtl", "adapt", encoder, str(text_file), *options, "--out", str(tmp_path / name)]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr[-3000:]
-        said[name] = done.stdout
-    reports = [json.loads((tmp_path / name / "adapt.json").read_text()) for name in said]
+        output[name] = done.stdout
+    reports = [json.loads((tmp_path / name / "adapt.json").read_text()) for name in output]
     assert reports[0]["steps"] == reports[1]["steps"] and reports[0]["tokens"] == reports[1]["tokens"]
-    for part in ("perplexity_before", "perplexity_after"):
-        assert reports[1][part]["in-domain"] == pytest.approx(reports[0][part]["in-domain"], rel=1e-4)
-    weights = [load_file(tmp_path / name / "model.safetensors") for name in said]
+    for key in ("perplexity_before", "perplexity_after"):
+        assert reports[1][key]["in-domain"] == pytest.approx(reports[0][key]["in-domain"], rel=1e-4)
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in output]
     untrained = load_mlm(encoder)[0].state_dict()
-    for key, one in weights[0].items():
-        assert torch.allclose(one, weights[1][key], atol=1e-4), key
+    for key, weight in weights[0].items():
+        assert torch.allclose(weight, weights[1][key], atol=1e-4), key
     key = "bert.encoder.layer.0.output.dense.weight"
     assert (weights[0][key] - untrained[key]).abs().max() > 1e-3
-    assert said["two"].count("perplexity, in-domain") == said["two"].count("tokens in") == 1
+    assert output["two"].count("perplexity, in-domain") == output["two"].count("tokens in") == 1
 
 
 def adapt_until(step, encoder, text_file, out, monkeypatch):
     """A run that Ctrl-C ends in that step."""
-    whole = Trainer.step
+    trainer_step = Trainer.step
 
-    def interrupt(self, optimizer, number, *rest):
+    def interrupt(self, optimizer, number, *arguments):
         if number == step - 1:
             raise KeyboardInterrupt
-        return whole(self, optimizer, number, *rest)
+        return trainer_step(self, optimizer, number, *arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "step", interrupt)
-        return adapt(encoder, [text_file], out, settings=AdaptSettings(passes=4, **SMALL))
+        return adapt(encoder, [text_file], out, settings=AdaptSettings(epochs=4, **SMALL))
 
 
 @pytest.fixture
@@ -531,35 +592,37 @@ def test_ctrl_c_saves_what_was_learned(interrupted):
     assert AutoModel.from_pretrained(interrupted)
 
 
-def test_ctrl_c_while_the_head_warms_up(tiny, text_file, tmp_path, monkeypatch):
+def test_ctrl_c_while_only_the_head_is_trained_saves_it(tiny, text_file, tmp_path, monkeypatch):
     report = adapt_until(9, tiny(), text_file, tmp_path / "out", monkeypatch)
     assert report["interrupted"] and report["steps"] == 8 and math.isfinite(report["perplexity_after"]["in-domain"])
     assert AutoModel.from_pretrained(tmp_path / "out")
 
 
-def test_after_ctrl_c_the_same_command_goes_on_also_with_another_budget(tiny, text_file, interrupted):
-    report = adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(passes=5, **SMALL))
+def test_after_ctrl_c_the_same_call_resumes_even_with_another_budget(tiny, text_file, interrupted):
+    report = adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(epochs=5, **SMALL))
     assert report["steps"] == 65 and not report["interrupted"] and not interrupted.with_name("out.checkpoints").exists()
 
 
 def test_a_checkpoint_of_another_run_is_refused(tiny, text_file, interrupted):
-    with pytest.raises(UserError, match=r"step-00000029: .*learn_rate was 0.0001, is now 0.5.* --no-resume"):
-        adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(passes=4, learn_rate=0.5, **SMALL))
+    with pytest.raises(UserError, match=r"step-00000029: .*learning_rate was 0.0001, is now 0.5.* --no-resume"):
+        adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(epochs=4, learning_rate=0.5, **SMALL))
     with pytest.raises(UserError, match=r"model was .*BertForMaskedLM"):
-        adapt(tiny("roberta"), [text_file], interrupted, settings=AdaptSettings(passes=4, **SMALL))
-    report = adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(max_steps=5, learn_rate=0.01, **SMALL), resume=False)
+        adapt(tiny("roberta"), [text_file], interrupted, settings=AdaptSettings(epochs=4, **SMALL))
+    report = adapt(
+        tiny(), [text_file], interrupted, settings=AdaptSettings(max_steps=5, learning_rate=0.01, **SMALL), resume=False
+    )
     assert report["steps"] == 5
 
 
-def test_a_broken_checkpoint_is_named(tiny, text_file, interrupted):
+def test_a_damaged_checkpoint_is_named(tiny, text_file, interrupted):
     file = interrupted.with_name("out.checkpoints") / "step-00000029" / "optimizer.safetensors"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"step-00000029/optimizer.safetensors: the checkpoint is broken"):
-        adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(passes=4, **SMALL))
+    with pytest.raises(UserError, match=r"step-00000029/optimizer.safetensors: the checkpoint is damaged"):
+        adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(epochs=4, **SMALL))
 
 
-def test_a_disk_that_fills_while_the_text_is_tokenised(tiny, tmp_path, monkeypatch):
-    """datasets wraps what the writer meets in an error of its own."""
+def test_a_disk_that_fills_during_tokenization_leaves_no_shards(tiny, tmp_path, monkeypatch):
+    """datasets wraps the writer's error in one of its own."""
     from datasets.arrow_writer import ArrowWriter
 
     def full(*_, **__):
@@ -573,7 +636,7 @@ def test_a_disk_that_fills_while_the_text_is_tokenised(tiny, tmp_path, monkeypat
 
 def test_the_newest_checkpoints_are_kept(tmp_path):
     model = torch.nn.Linear(2, 1)
-    optimizer, checkpoints = torch.optim.AdamW(model.parameters()), Checkpoints(tmp_path / "c", 2, {})
+    optimizer, checkpoints = torch.optim.AdamW(model.parameters()), AdaptCheckpoints(tmp_path / "c", {}, 2)
     for step in (5, 10, 15):
         checkpoints.save(model, optimizer, Progress(step=step))
     assert [path.name for path in checkpoints.all()] == ["step-00000010", "step-00000015"]
@@ -586,129 +649,143 @@ def test_a_failed_save_keeps_the_old_folder(tiny, text_file, tmp_path, monkeypat
     before = (out / "model.safetensors").read_bytes()
     run = Adaptation(tiny(), AdaptSettings(max_steps=2, **SMALL))
 
-    def full(folder, **kwargs):
+    def full(folder, **_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run.model, "save_pretrained", full)
+    monkeypatch.setattr(run.objective.model, "save_pretrained", full)
     with pytest.raises(UserError, match="not enough disk space"):
-        run.run([text_file], [], out)
+        run.run([text_file], out)
     assert (out / "model.safetensors").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
 
 @pytest.mark.parametrize(
-    "changes, words",
+    "changes, parts",
     [
-        ({"length": 100}, ["length = 100", "64"]),
+        ({"block_size": 100}, ["block-size = 100", "64"]),
         ({"precision": "fp16"}, ["precision", "'bf16'"]),
-        ({"rate": 2.0}, ["rate = 2.0"]),
-        ({"held_out": 0.0}, ["held-out"]),
-        ({"minutes": -1}, ["minutes = -1"]),
+        ({"objective": "words"}, ["objective = 'words'", "'mlm', 'span_mlm', 'rtd', 'clm'"]),
+        ({"mlm_probability": 2.0}, ["mlm-probability = 2.0"]),
+        ({"validation_split": 0.0}, ["validation-split = 0.0"]),
+        ({"max_minutes": -1}, ["max-minutes = -1"]),
         ({"max_steps": -3}, ["max-steps = -3"]),
-        ({"learn_rate": -1.0}, ["learn-rate = -1.0"]),
+        ({"learning_rate": -1.0}, ["learning-rate = -1.0"]),
     ],
 )
-def test_bad_settings_are_named(tiny, changes, words):
+def test_a_setting_out_of_range_is_named_with_what_is_allowed(tiny, changes, parts):
     with pytest.raises(UserError) as error:
-        Adaptation(tiny(), AdaptSettings(**{**SMALL, **changes}))
-    assert all(word in str(error.value) for word in words)
+        load_objective(tiny(), AdaptSettings(**{**SMALL, **changes}))
+    assert all(part in str(error.value) for part in parts)
 
 
-def test_nothing_worthless_is_saved(tiny, text_file, tmp_path):
-    with pytest.raises(UserError, match=r"learn-rate = 10000.* too high"):
-        adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(max_steps=20, learn_rate=1e4, **SMALL))
+def test_a_run_that_diverges_saves_nothing(tiny, text_file, tmp_path):
+    with pytest.raises(UserError, match=r"learning-rate = 10000.* too high"):
+        adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(max_steps=20, learning_rate=1e4, **SMALL))
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["blocks", "domain.txt"]
+
+
+def test_a_folder_with_other_files_is_not_overwritten(tiny, text_file, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("precious")
-    with pytest.raises(UserError, match=r"mine.*adapt.json is not in it"):
+    with pytest.raises(UserError, match=r"mine.*adapt.json"):
         adapt(tiny(), [text_file], tmp_path / "mine", settings=AdaptSettings(max_steps=1, **SMALL))
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["blocks", "domain.txt", "mine"]
+    assert [entry.name for entry in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["domain.txt", "mine"]
 
 
-def test_a_decoder_learns_the_next_wordpiece(tiny, tmp_path):
+def test_a_decoder_learns_the_next_subword(tiny, tmp_path):
     (tmp_path / "domain.txt").write_text("\n\n".join(["one two three four five six seven eight"] * 60))
-    report = adapt(
-        tiny("gpt2"),
-        [str(tmp_path / "domain.txt")],
-        tmp_path / "out",
-        settings=AdaptSettings(passes=30, learn_rate=3e-3, **SMALL),
-    )
-    assert report["objective"] == "next" and report["head_steps"] == 0
+    settings_ = AdaptSettings(epochs=30, learning_rate=3e-3, **SMALL)
+    report = adapt(tiny("gpt2"), [str(tmp_path / "domain.txt")], tmp_path / "out", settings=settings_)
+    assert report["objective"] == "clm" and report["head_steps"] == 0
     assert report["perplexity_after"]["in-domain"] < report["perplexity_before"]["in-domain"] / 3
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path / "out"), AutoTokenizer.from_pretrained(tmp_path / "out")
-    known = tokenizer("one two three four", return_tensors="pt")
-    following = tokenizer("one two three four five")["input_ids"][known["input_ids"].shape[1]]
-    assert model(**known).logits[0, -1].argmax().item() == following
-    with pytest.raises(UserError, match="no mask token, which objective = 'words' needs; for a decoder set objective = \"next\""):
-        Adaptation(tiny("gpt2"), AdaptSettings(objective="words", **SMALL))
-    with pytest.raises(UserError, match=r'objective = "next" is for decoders, and encoder .* is a bert'):
-        Adaptation(tiny(), AdaptSettings(objective="next", **SMALL))
+    prompt = tokenizer("one two three four", return_tensors="pt")
+    expected = tokenizer("one two three four five")["input_ids"][prompt["input_ids"].shape[1]]
+    assert model(**prompt).logits[0, -1].argmax().item() == expected
 
 
-def test_next_wordpieces_are_of_words():
-    pieces = torch.tensor([[1, 10, 11, 12, 2, 13, 2, 0]])
-    batch = next_pieces(pieces, torch.tensor([[0, 1, 1, 2, 0, 3, 0, 0]]), MaskSettings(-1, 20), torch.Generator())
-    assert batch.chosen[0].tolist() == [True, True, True, False, True, False, False, False]
-    assert batch.targets.tolist() == [10, 11, 12, 13] and torch.equal(batch.pieces, pieces)
+def test_an_objective_that_does_not_fit_the_encoder_is_refused(tiny):
+    with pytest.raises(UserError, match="no mask token, which objective = 'mlm' needs; for a decoder set objective = \"clm\""):
+        load_objective(tiny("gpt2"), AdaptSettings(objective="mlm", **SMALL))
+    with pytest.raises(UserError, match=r'objective = "clm" is for decoders, and encoder .* is a bert'):
+        load_objective(tiny(), AdaptSettings(objective="clm", **SMALL))
+
+
+def test_the_next_subword_is_predicted_if_it_belongs_to_a_word():
+    subwords = torch.tensor([[1, 10, 11, 12, 2, 13, 2, 0]])
+    words = torch.tensor([[0, 1, 1, 2, 0, 3, 0, 0]])
+    batch = select_next_subwords(subwords, words, MaskSettings(-1, 20), torch.Generator())
+    assert batch.selected[0].tolist() == [True, True, True, False, True, False, False, False]
+    assert batch.targets.tolist() == [10, 11, 12, 13] and torch.equal(batch.input_ids, subwords)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 60), st.floats(0.05, 0.9))
-def test_masked_spans_are_whole_words_in_their_share(seed, blocks, words, rate):
+def test_masked_spans_are_whole_words_at_the_given_rate(seed, blocks, words, mlm_probability):
     generator = torch.Generator().manual_seed(seed)
-    table = torch.repeat_interleave(torch.arange(1, words + 1), 2).expand(blocks, -1)
-    pieces = torch.randint(10, 100, table.shape, generator=generator)
-    batch = mask_spans(pieces, table, MaskSettings(5, 100, rate=rate, kind="spans"), generator)
-    of_word = batch.chosen.view(blocks, words, 2)
-    assert torch.equal(of_word[..., 0], of_word[..., 1])
-    assert (of_word[..., 0].sum(1) == max(1, round(rate * words))).all()
-    assert torch.equal(batch.pieces[~batch.chosen], pieces[~batch.chosen]) and torch.equal(batch.targets, pieces[batch.chosen])
+    word_table = torch.repeat_interleave(torch.arange(1, words + 1), 2).expand(blocks, -1)
+    subwords = torch.randint(10, 100, word_table.shape, generator=generator)
+    batch = mask_spans(subwords, word_table, MaskSettings(5, 100, mlm_probability, "span_mlm"), generator)
+    selected = batch.selected.view(blocks, words, 2)
+    assert torch.equal(selected[..., 0], selected[..., 1])
+    assert (selected[..., 0].sum(1) == max(1, round(mlm_probability * words))).all()
+    assert torch.equal(batch.input_ids[~batch.selected], subwords[~batch.selected])
+    assert torch.equal(batch.targets, subwords[batch.selected])
 
 
 def test_spans_are_longer_than_words_and_hidden_as_one():
     generator = torch.Generator().manual_seed(0)
     words = torch.arange(1, 513).expand(60, 512)
-    pieces = torch.randint(10, 1000, words.shape, generator=generator)
-    batch = mask_spans(pieces, words, MaskSettings(5, 1000, rate=0.15, kind="spans"), generator)
-    starts = (batch.chosen & ~batch.chosen.roll(1, 1)).sum().item()
-    assert 3 < batch.chosen.sum().item() / starts < 5.5  # a mean of 3.8, and some that touch
-    assert (batch.pieces[batch.chosen] == 5).float().mean().item() == pytest.approx(0.8, abs=0.05)
-    both = batch.chosen[:, 1:] & batch.chosen[:, :-1]
-    same = (batch.pieces[:, 1:][both] == 5) == (batch.pieces[:, :-1][both] == 5)
-    assert same.float().mean() > 0.9
+    subwords = torch.randint(10, 1000, words.shape, generator=generator)
+    batch = mask_spans(subwords, words, MaskSettings(5, 1000, 0.15, "span_mlm"), generator)
+    starts = (batch.selected & ~batch.selected.roll(1, 1)).sum().item()
+    assert 3 < batch.selected.sum().item() / starts < 5.5  # a mean of 3.8, and some that touch
+    assert (batch.input_ids[batch.selected] == 5).float().mean().item() == pytest.approx(0.8, abs=0.05)
+    in_row = batch.selected[:, 1:] & batch.selected[:, :-1]
+    is_alike = (batch.input_ids[:, 1:][in_row] == 5) == (batch.input_ids[:, :-1][in_row] == 5)
+    assert is_alike.float().mean() > 0.9
 
 
-def test_spans_as_objective_are_measured_as_words_are(tiny, text_file, tmp_path):
-    report = adapt(tiny(), [text_file], tmp_path / "spans", settings=AdaptSettings(objective="spans", **SMALL))
+def test_a_run_can_mask_spans(tiny, text_file, tmp_path, monkeypatch):
+    objectives = []
+    mask = Objective.loss
+
+    def record(self, batch, forward=None):
+        objectives.append(self.masks.objective)
+        return mask(self, batch, forward)
+
+    monkeypatch.setattr(Objective, "loss", record)
+    report = adapt(tiny(), [text_file], tmp_path / "spans", settings=AdaptSettings(objective="span_mlm", **SMALL))
+    assert report["objective"] == "span_mlm" and report["steps"] > 1 and len(report["evaluations"]) == 5
+    assert set(objectives) == {"span_mlm"}
     words = adapt(tiny(), [text_file], tmp_path / "words", settings=AdaptSettings(max_steps=1, **SMALL))
-    assert report["objective"] == "spans" and report["steps"] > 1
-    assert len(report["evaluations"]) == 5 and words["objective"] == "words"
+    assert words["objective"] == "mlm"
 
 
 def test_lora_trains_few_weights_and_is_merged(tiny, text_file, tmp_path):
     pytest.importorskip("peft", reason="needs it: pip install spacy-mtl[lora]")
-    settings_ = AdaptSettings(passes=12, lora=2, learn_rate=1e-2, **SMALL)
+    settings_ = AdaptSettings(epochs=12, lora_rank=2, learning_rate=1e-2, **SMALL)
     run = Adaptation(tiny(), settings_)
-    before = {name: p.detach().clone() for name, p in run.model.base_model.named_parameters() if "lora_" not in name}
-    trainer = run.trainer(*run._read([text_file], [], tmp_path / "blocks", None), Checkpoints(tmp_path / "none", 1, {}))
-    *_, phase = trainer._phases(10)
-    assert {name for name, p in run.model.base_model.named_parameters() if any(p is own for own in phase.parameters)} == {
-        name for name, _ in run.model.base_model.named_parameters() if "lora_" in name
-    }
-    report = run.run([text_file], [], tmp_path / "out")
+    parameters = dict(run.objective.model.base_model.named_parameters())
+    before = {name: p.detach().clone() for name, p in parameters.items() if "lora_" not in name}
+    *_, phase = remaining_phases(run.objective, settings_, Progress(), 10)
+    trained = {id(parameter) for parameter in phase.parameters}
+    updates = {name for name in parameters if "lora_" in name}
+    assert updates and {name for name, p in parameters.items() if id(p) in trained} == updates
+    report = run.run([text_file], tmp_path / "out")
     assert report["perplexity_after"]["in-domain"] < report["perplexity_before"]["in-domain"]
     stored = load_file(tmp_path / "out" / "model.safetensors")
     assert not any("lora" in name or "base_layer" in name for name in stored)
-    changed = {name for name, one in before.items() if not torch.equal(stored["bert." + name.replace(".base_layer", "")], one)}
+    changed = {name for name, p in before.items() if not torch.equal(stored["bert." + name.replace(".base_layer", "")], p)}
     assert changed and all(name.endswith("base_layer.weight") for name in changed)
-    again = Adaptation(str(tmp_path / "out"), AdaptSettings(**SMALL))
-    corpora = again._read([text_file], [], tmp_path / "blocks", None)
-    found = again.trainer(*corpora, Checkpoints(tmp_path / "none", 1, {})).watch.measure()
-    assert found["in-domain"] == pytest.approx(math.log(report["perplexity_after"]["in-domain"]), abs=1e-3)
+    saved = saved_losses(tmp_path, AdaptSettings(**SMALL), text_file)
+    assert saved["in-domain"] == pytest.approx(math.log(report["perplexity_after"]["in-domain"]), abs=1e-3)
 
 
-def test_minutes_in_which_no_step_fits(tiny, text_file, tmp_path):
-    with pytest.raises(UserError, match=r"minutes = 1e-06: one step takes .* s that are for the head. Give more minutes"):
-        adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(minutes=1e-6, **SMALL))
+def test_too_few_minutes_for_a_step_are_refused(tiny, text_file, tmp_path):
+    with pytest.raises(UserError, match=r"max-minutes = 1e-06: one step takes .* s planned for the head. Give more minutes"):
+        adapt(tiny(), [text_file], tmp_path / "out", settings=AdaptSettings(max_minutes=1e-6, **SMALL))
     assert not (tmp_path / "out").exists()
 
 
@@ -716,7 +793,7 @@ def test_a_packaged_encoder_with_other_weights_is_refused(tmp_path, monkeypatch)
     import importlib.util
     from types import SimpleNamespace
 
-    import mtl.encoder.sources as sources
+    import mtl.encoder.pretrained.sources as sources
 
     save_tiny("bert", tmp_path / "model")
     spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))

@@ -1,16 +1,29 @@
-"""The parts of the benchmarks that can be wrong without anybody noticing."""
+"""The benchmark scripts start, and the parts of them that could be wrong unnoticed."""
 
 import csv
 import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 
 import pytest
 from conftest import DATA, ROOT
 
-from mtl.data.docs import read_records
+from mtl.data.formats.detect import read_records
 from mtl.data.records import Report
+
+SCRIPTS = [path for path in sorted((ROOT / "benchmarks").rglob("*.py")) if "ArgumentParser(" in path.read_text()]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT / "benchmarks")))
+def test_every_script_finds_what_it_imports(script, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(script.parent)
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    with pytest.raises(SystemExit) as done:
+        runpy.run_path(str(script), run_name="__main__")
+    assert done.value.code == 0 and "usage: " in capsys.readouterr().out
 
 
 def load(name):
@@ -76,6 +89,7 @@ def test_the_derived_sets(repository, tmp_path):
     assert "running text" in (tmp_path / "out" / fetch.FILES["raw"][0]).read_text()
 
 
+@pytest.mark.slow
 def test_fetch_says_what_is_missing(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "biomedical" / "fetch.py", "assets"],

@@ -1,46 +1,70 @@
-"""The commands, saving, packaging, and the sample project's files."""
+"""The commands, saving, packaging, and the files of the sample project."""
 
 import hashlib
+import io
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import spacy
 import srsly
 from conftest import ROOT, gold_doc, make_nlp, overfit, save_tiny
+from spacy.tokens import DocBin
 from spacy.util import load_config
-from typer.testing import CliRunner
+from typer.main import get_command
 
-from mtl.cli.app import app
+from mtl.cli.app import app, main
+from mtl.cli.common import SECTIONS
 from mtl.data.docs import write_docs
+from mtl.deploy.packaging import build_wheels
+from mtl.deploy.verify import CHECK, pick_document, verification_report
 from mtl.errors import UserError
 from mtl.files import replacing
-from mtl.training.packaging import build_wheels
 from mtl.training.saving import atomic_save, without_local_paths
 
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+COMMANDS = get_command(app).commands
 
 
-def mtl(*arguments, cwd=None):
-    """Run the console script as a person does: a process, with its exit code and both streams."""
+def mtl(*arguments, cwd="."):
+    """Run the console script in this process: its exit code and both streams. An error that it does not catch is raised."""
+    stdout, stderr, code, before = io.StringIO(), io.StringIO(), 0, os.getcwd()
+    os.chdir(cwd)
+    try:
+        with patch.object(sys, "argv", ["mtl", *map(str, arguments)]), redirect_stdout(stdout), redirect_stderr(stderr):
+            main()
+    except SystemExit as done:
+        code = done.code or 0
+    finally:
+        os.chdir(before)
+    return SimpleNamespace(returncode=code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
+
+
+def mtl_process(*arguments, cwd=None):
+    """Run the console script in a process of its own, as a user does."""
     command = [sys.executable, "-m", "mtl", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
 def longer(tmp_path_factory):
-    """A tiny encoder of 256 wordpieces, in which the sample's questions have room."""
+    """A tiny encoder of 256 subwords, so that the sample's questions fit."""
     return save_tiny("bert", tmp_path_factory.mktemp("longer") / "encoder", max_position_embeddings=256)
 
 
 @pytest.fixture(scope="module")
 def pipeline(longer, tmp_path_factory):
-    nlp = make_nlp(longer)
+    nlp = make_nlp(longer, heads=("textcat", "ner", "qa"))
     overfit(nlp, steps=60)
     path = tmp_path_factory.mktemp("pipeline") / "model"
     atomic_save()(nlp).to_disk(path)
@@ -57,33 +81,50 @@ def corpus(tmp_path_factory):
     return out
 
 
-def test_every_command_has_help_with_an_example():
-    runner = CliRunner()
-    for name in ("convert", "adapt", "steps", "evaluate", "ask", "bench", "package", "verify"):
-        shown = runner.invoke(app, [name, "--help"])
-        assert shown.exit_code == 0 and "Example: mtl " + name in shown.output
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name):
+    shown = mtl(name, "--help")
+    assert shown.returncode == 0 and f"Example: mtl {name}" in shown.stdout
+    undocumented = [option.name for option in COMMANDS[name].params if option.name != "help" and not option.help]
+    assert not undocumented
 
 
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
-        (["convert", "nowhere.jsonl", "--out", "x"], ["nowhere.jsonl", "no such file"]),
-        (["ask", "no_such_pipeline", "text", "Why?"], ["no_such_pipeline", "no such pipeline"]),
-        (["adapt", "./nowhere", ROOT / "corpus" / "domain.txt", "--out", "x"], ["./nowhere", "no such folder"]),
-        (["adapt", "./nowhere", "also-nowhere.txt", "--out", "x"], ["also-nowhere.txt", "no such file"]),
-        (["evaluate", "no_such_pipeline", "x.spacy"], ["no such pipeline"]),
-        (["bench", "no_such_pipeline", ROOT / "corpus" / "domain.txt"], ["no such pipeline"]),
-        (["bench", "x", ROOT / "corpus" / "domain.txt", "--batches", "3"], ["--batches = 3", "30"]),
-        (["bench", "x", "nowhere.txt"], ["nowhere.txt"]),
-        (["package", "nowhere"], ["nowhere", "config.cfg is missing"]),
-        (["verify", "nowhere", "--text", "a"], ["nowhere", "mtl package"]),
-        (["convert", ROOT / "corpus" / "dev.jsonl", "--names", "a,a", "--out", "x"], ["--names", "'a,a'"]),
-        (["convert", ROOT / "corpus" / "dev.jsonl", "--names", "../a", "--out", "x"], ["--names", "'../a'"]),
-        (["convert", ROOT / "corpus" / "dev.jsonl", "--out", ROOT / "README.md"], ["README.md"]),
-    ],
-)
-def test_a_mistake_is_one_message_and_exit_code_1(tmp_path, arguments, words):
+def test_help_lists_every_command_once_with_a_whole_sentence():
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(COMMANDS)
+    shown = mtl("--help").stdout
+    assert all(f"\n{title}:\n" in shown for title in SECTIONS)
+    assert all(shown.count(f"\n  {name} ") == 1 for name in COMMANDS) and "..." not in shown.split("\nData:")[1]
+
+
+MISTAKES = [
+    (["convert", "nowhere.jsonl", "--out", "x"], ["nowhere.jsonl", "no such file"]),
+    (["ask", "no_such_pipeline", "text", "Why?"], ["no_such_pipeline", "no such pipeline"]),
+    (["adapt", "./nowhere", ROOT / "corpus" / "domain.txt", "--out", "x"], ["./nowhere", "no such folder"]),
+    (["adapt", "./nowhere", "also-nowhere.txt", "--out", "x"], ["also-nowhere.txt", "no such file"]),
+    (["evaluate", "no_such_pipeline", "x.spacy"], ["no such pipeline"]),
+    (["bench", "no_such_pipeline", ROOT / "corpus" / "domain.txt"], ["no such pipeline"]),
+    (["bench", "x", ROOT / "corpus" / "domain.txt", "--batches", "3"], ["--batches = 3", "30"]),
+    (["bench", "x", "nowhere.txt"], ["nowhere.txt"]),
+    (["package", "nowhere"], ["nowhere", "config.cfg is missing"]),
+    (["verify", "nowhere", "--text", "a"], ["nowhere", "mtl package"]),
+    (["convert", ROOT / "corpus" / "dev.jsonl", "--names", "a,a", "--out", "x"], ["--names", "'a,a'"]),
+    (["convert", ROOT / "corpus" / "dev.jsonl", "--names", "../a", "--out", "x"], ["--names", "'../a'"]),
+    (["convert", ROOT / "corpus" / "dev.jsonl", "--out", ROOT / "README.md"], ["README.md"]),
+]
+
+
+@pytest.mark.parametrize("arguments, words", MISTAKES)
+def test_a_user_error_is_one_message_and_exit_code_1(tmp_path, arguments, words):
     done = mtl(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and all(word in done.stderr for word in words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments, words", MISTAKES)
+def test_a_user_error_has_no_traceback_in_a_process(tmp_path, arguments, words):
+    done = mtl_process(*arguments, cwd=tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ") and all(word in done.stderr for word in words)
     assert list(tmp_path.iterdir()) == []
@@ -148,10 +189,25 @@ def train_command(tiny_folder, corpus, out, *more):
     return [
         sys.executable, "-m", "spacy", "train", str(ROOT / "configs" / "sample.cfg"), "--output", str(out), "--paths.train",
         str(corpus / "train.spacy"), "--paths.dev", str(corpus / "dev.spacy"), "--paths.encoder", tiny_folder,
-        "--training.logger.balance_file", str(out) + "-balance.jsonl", *more,
+        "--training.logger.weighting_log", str(out) + "-weighting.jsonl", *more,
     ]  # fmt: skip
 
 
+def test_mtl_train_runs_the_sample_config_and_saves_no_local_path(longer, corpus, tmp_path):
+    settings = {
+        "paths.train": corpus / "train.spacy", "paths.dev": corpus / "dev.spacy", "paths.encoder": longer,
+        "training.max_steps": 2, "training.eval_frequency": 2, "training.logger.weighting_log": tmp_path / "weighting.jsonl",
+    }  # fmt: skip
+    overrides = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    done = mtl("train", ROOT / "configs" / "sample.cfg", "--output", tmp_path / "out", *overrides)
+    assert done.returncode == 0, done.stderr
+    assert spacy.load(tmp_path / "out" / "model-last")("The pump failed.").cats
+    assert str(tmp_path) not in (tmp_path / "out" / "model-last" / "config.cfg").read_text()
+    rows = [json.loads(line) for line in (tmp_path / "weighting.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 2]
+
+
+@pytest.mark.slow
 def test_spacy_train_runs_our_config_without_code_and_saves_no_local_path(longer, corpus, tmp_path):
     out = tmp_path / "out"
     more = ["--training.max_steps", "6", "--training.eval_frequency", "3"]
@@ -163,14 +219,15 @@ def test_spacy_train_runs_our_config_without_code_and_saves_no_local_path(longer
     assert nlp("The pump failed.").cats and nlp("The pump failed.")._.ask("What failed?") is not None
     for file in (out / "model-best").rglob("*"):
         assert not file.is_file() or str(tmp_path).encode() not in file.read_bytes(), file
-    rows = [json.loads(line) for line in Path(str(out) + "-balance.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in Path(str(out) + "-weighting.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 3, 6] and "cosine/ner/textcat" in rows[1] and rows[1]["norm/qa"] > 0
     assert {entry.name for entry in out.iterdir()} == {"model-best", "model-last"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_training_leaves_the_best_model_loadable(longer, corpus, tmp_path):
     out = tmp_path / "out"
-    more = ["--training.max_steps", "100000", "--training.eval_frequency", "2", "--training.logger.progress_bar", "null"]
+    more = ["--training.max_steps", "100000", "--training.eval_frequency", "2", "--training.logger.progress_bar", "false"]
     process = subprocess.Popen(
         train_command(longer, corpus, out, *more),
         stdout=subprocess.PIPE,
@@ -189,11 +246,12 @@ def test_ctrl_c_in_training_leaves_the_best_model_loadable(longer, corpus, tmp_p
     assert not [entry.name for entry in out.iterdir() if entry.name.startswith(".")]
 
 
-def test_a_config_mistake_is_named(longer, corpus, tmp_path):
+@pytest.mark.slow
+def test_an_error_in_a_config_is_named_without_traceback(longer, corpus, tmp_path):
     for name, value, words in (
         ("components.transformer.model.precision", "fp8", ["precision", "bf16"]),
         ("paths.encoder", str(tmp_path / "nowhere"), ["no such folder"]),
-        ("training.optimizer.clip", "-1", ["optimizer.clip"]),
+        ("training.optimizer.grad_clip", "-1", ["optimizer.grad_clip"]),
     ):
         done = subprocess.run(
             train_command(longer, corpus, tmp_path / "out", f"--{name}", value), capture_output=True, text=True, env=ENVIRONMENT
@@ -202,6 +260,7 @@ def test_a_config_mistake_is_named(longer, corpus, tmp_path):
         assert "Traceback" not in done.stderr, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_a_head_without_training_data_is_one_message(longer, tmp_path):
     nlp = spacy.blank("en")
     docs = [gold_doc(nlp, "The pump failed.", cats={"A": 1.0, "B": 0.0}), gold_doc(nlp, "It leaked.", cats={"A": 0.0, "B": 1.0})]
@@ -282,6 +341,7 @@ def test_absolute_paths_are_cut_from_a_saved_config(tmp_path):
     assert saved["paths"]["encoder"] == "training/encoder" and saved["corpora"] == config["corpora"]
 
 
+@pytest.mark.slow
 def test_wheels_hold_the_pipeline_once_and_require_spacy_mtl(pipeline, tmp_path):
     import zipfile
 
@@ -292,8 +352,8 @@ def test_wheels_hold_the_pipeline_once_and_require_spacy_mtl(pipeline, tmp_path)
     assert not any(name.endswith((".pkl", ".pt")) for name in names)
     metadata = zipfile.ZipFile(wheels[0]).read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
     assert "Requires-Dist: spacy-mtl" in metadata and "doc._.ask" in metadata
-    own = zipfile.ZipFile(wheels[1]).namelist()
-    assert "mtl/heads/qa/component.py" in own and "mtl/py.typed" in own and not any("test" in name for name in own)
+    names = zipfile.ZipFile(wheels[1]).namelist()
+    assert "mtl/tasks/qa/component.py" in names and "mtl/py.typed" in names and not any("test" in name for name in names)
 
 
 def test_the_project_says_what_is_there():
@@ -308,6 +368,38 @@ def test_the_project_says_what_is_there():
         for dep in command["deps"]:
             assert dep in made or (ROOT / dep).exists() or dep.startswith("${vars"), dep
         made |= set(command["outputs"])
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "benchmarks" / "biomedical"], ids=["sample", "biomedical"])
+def test_the_commands_of_a_project_have_the_options_it_gives(folder):
+    project = srsly.read_yaml(folder / "project.yml")
+    scripts = [shlex.split(script) for command in project["commands"] for script in command["script"]]
+    for script in scripts:
+        if script[:3] == ["python", "-m", "mtl"]:
+            known = {option for parameter in COMMANDS[script[3]].params for option in parameter.opts}
+            assert {part for part in script if part.startswith("--")} <= known, script
+    assert set(re.findall(r"\$\{vars\.(\w+)\}", str(project))) == set(project["vars"])
+
+
+def test_verification_shows_predictions_beside_gold(pipeline, corpus, tmp_path):
+    """The script that `mtl verify` runs in the clean environment, run here on the pipeline's folder."""
+    DocBin(docs=[pick_document(corpus / "test.spacy", 1)]).to_disk(tmp_path / "document.spacy")
+    output = io.StringIO()
+    with patch.object(sys, "argv", ["-c", str(pipeline), str(tmp_path / "document.spacy"), "gold"]), redirect_stdout(output):
+        exec(CHECK, {})
+    result = json.loads(output.getvalue())
+    assert set(result["heads"]) == {"textcat", "ner", "qa"} and all(head["gold"] for head in result["heads"].values())
+    report = verification_report(result)
+    assert report.count("  gold") == 3 and "FOREIGN_OBJECT" in report and "upper fuselage crown" in report
+    with pytest.raises(UserError, match=r"--document 101: .*test.spacy has 100 documents; allowed: 1 to 100"):
+        pick_document(corpus / "test.spacy", 101)
+
+
+def test_the_project_verifies_with_a_test_document():
+    project = srsly.read_yaml(ROOT / "project.yml")
+    verify = next(command for command in project["commands"] if command["name"] == "verify")
+    assert "--data corpus/spacy/test.spacy --document ${vars.document}" in verify["script"][0]
+    assert "corpus/spacy/test.spacy" in verify["deps"]
 
 
 def test_the_sample_corpus_is_what_its_datasheet_says():

@@ -1,4 +1,4 @@
-"""Comparing ways to train: the intervals, the words, the runs, and going on after an interruption."""
+"""`mtl compare`: intervals, tables and summaries, runs, and resuming after an interruption."""
 
 import json
 import math
@@ -10,13 +10,17 @@ from conftest import TEXTS, gold_doc, save_tiny
 from spacy.lang.en import English
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
+from thinc.api import Config
 
+from mtl import compat
 from mtl.compare.differences import MEAN, differences, paired_difference, with_mean
-from mtl.compare.report import changes_table, changes_words
-from mtl.compare.runs import Run, Runs
+from mtl.compare.report import difference_summary, difference_table
+from mtl.compare.runs import Runs, TrainingRun
+from mtl.compare.sharing import only_head
 from mtl.data.docs import read_docs, write_docs
 from mtl.errors import UserError
-from mtl.training.evaluation import dictionary_baseline
+from mtl.tasks.ner.task import dictionary_f1
+from mtl.tasks.textcat.task import TextcatTask
 
 CONFIG = """
 [nlp]
@@ -36,7 +40,7 @@ factory = "mtl_ner"
 seed = 0
 [corpora]
 [corpora.train]
-@readers = "mtl.MixedCorpus.v1"
+@readers = "mtl.MultiTaskCorpus.v1"
 seed = ${{system.seed}}
 [corpora.train.paths]
 all = "{train}"
@@ -67,14 +71,14 @@ name = "{encoder}"
 
 def test_the_interval_is_students():
     """Differences of 1, 2 and 3 points: their mean, give or take t(0.975, 2) = 4.3027 times the standard error."""
-    found = paired_difference([0.50, 0.60, 0.70], [0.51, 0.62, 0.73])
-    assert found.mean == pytest.approx(2.0)
-    assert (found.low, found.high) == pytest.approx((2 - 4.3027 / math.sqrt(3), 2 + 4.3027 / math.sqrt(3)), abs=1e-4)
-    assert found.verdict == "no difference seen"
+    difference = paired_difference([0.50, 0.60, 0.70], [0.51, 0.62, 0.73])
+    assert difference.mean == pytest.approx(2.0)
+    assert (difference.low, difference.high) == pytest.approx((2 - 4.3027 / math.sqrt(3), 2 + 4.3027 / math.sqrt(3)), abs=1e-4)
+    assert difference.verdict == "no difference seen"
     assert paired_difference([0.5, 0.6, 0.7], [0.52, 0.62, 0.72]).verdict == "helped"
     assert paired_difference([0.5, 0.6, 0.7], [0.48, 0.579, 0.68]).verdict == "hurt"
-    one = paired_difference([0.1], [0.9])
-    assert one.verdict == "no difference seen" and one.low == -math.inf
+    single = paired_difference([0.1], [0.9])
+    assert single.verdict == "no difference seen" and single.low == -math.inf
 
 
 def test_the_mean_is_weighted_as_the_config_says():
@@ -109,15 +113,16 @@ def compare(project, *more):
 
     return app(
         ["compare", str(project / "config.cfg"), str(project / "dev.spacy"), "--adaptation", "--out", str(project / "out"),
-         "--text", str(project / "domain.txt"), "--tokens", "4000", "--seeds", "2", "--labels", "0.5,1", *more],
+         "--text", str(project / "domain.txt"), "--max-tokens", "4000", "--seeds", "2", "--label-fractions", "0.5,1", *more],
         standalone_mode=False,
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_compare_adaptation(project, capsys):
     pytest.importorskip("matplotlib", reason="the plot needs it: pip install spacy-mtl[compare]")
     compare(project)
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     result = json.loads((project / "out" / "comparison.json").read_text())
     arms = ["base", "task text", "domain text", "domain, then task text"]
     assert list(result["arms"]) == arms and len(result["runs"]) == 4 * 2 * 2
@@ -125,19 +130,19 @@ def test_compare_adaptation(project, capsys):
     assert all(step["tokens"] >= 4000 for arm in arms[1:] for step in result["arms"][arm]["steps"])
     rows = result["differences"]
     assert len(rows) == 3 * 2 * 3 and {row["score"] for row in rows} == {"cats_accuracy", "ents_f", MEAN}
-    scores = {(run["arm"], run["labels"], run["seed"]): run["scores"] for run in result["runs"]}
-    row = next(row for row in rows if (row["arm"], row["labels"], row["score"]) == ("domain text", 1.0, "ents_f"))
+    scores = {(run["arm"], run["label_fraction"], run["seed"]): run["scores"] for run in result["runs"]}
+    row = next(row for row in rows if (row["arm"], row["label_fraction"], row["score"]) == ("domain text", 1.0, "ents_f"))
     apart = [100 * (scores["domain text", 1.0, seed]["ents_f"] - scores["base", 1.0, seed]["ents_f"]) for seed in (0, 1)]
     assert row["difference"] == pytest.approx(sum(apart) / 2) and row["low"] <= row["difference"] <= row["high"]
-    assert "16 of 16" in said and "With 50% of the labels, domain text: " in said and "entities: F1" in said
+    assert "16 of 16" in printed and "With 50% of the labels, domain text: " in printed and "entities: F1" in printed
     assert (project / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
     texts = (project / "out" / "comparison.json").read_text()
     assert "versions" in texts and str(project) not in texts
 
 
-def test_a_stopped_comparison_goes_on(project, capsys, monkeypatch):
+def test_a_stopped_comparison_resumes(project, capsys, monkeypatch):
     trained = []
-    real = Runs._trained
+    real = Runs._train
 
     def count(self, run, variant_of):
         if len(trained) == 5:
@@ -145,26 +150,26 @@ def test_a_stopped_comparison_goes_on(project, capsys, monkeypatch):
         trained.append(run)
         return real(self, run, variant_of)
 
-    monkeypatch.setattr(Runs, "_trained", count)
-    assert compare(project, "--no-plot", "--labels", "1") == 130  # what Ctrl-C exits with
+    monkeypatch.setattr(Runs, "_train", count)
+    assert compare(project, "--no-plot", "--label-fractions", "1") == 130  # the exit code after Ctrl-C
     assert len(list((project / "out" / "runs").glob("*.json"))) == 5
     before = {file: file.stat().st_mtime_ns for file in (project / "out" / "encoders").rglob("model.safetensors")}
-    monkeypatch.setattr(Runs, "_trained", lambda self, run, variant_of: trained.append(run) or real(self, run, variant_of))
-    compare(project, "--no-plot", "--labels", "1")
+    monkeypatch.setattr(Runs, "_train", lambda self, run, variant_of: trained.append(run) or real(self, run, variant_of))
+    compare(project, "--no-plot", "--label-fractions", "1")
     assert len(trained) == 8  # none of the first five again
     assert {file: file.stat().st_mtime_ns for file in (project / "out" / "encoders").rglob("model.safetensors")} == before
     (project / "config.cfg").write_text((project / "config.cfg").read_text().replace("max_steps = 4", "max_steps = 2"))
-    compare(project, "--no-plot", "--labels", "1")
+    compare(project, "--no-plot", "--label-fractions", "1")
     assert len(trained) == 16  # another config: all of them
-    compare(project, "--no-plot", "--labels", "1", "--set", "training.max_steps=3")
+    compare(project, "--no-plot", "--label-fractions", "1", "--set", "training.max_steps=3")
     assert len(trained) == 24
 
 
-def test_a_share_of_the_labels_is_the_same_for_every_arm(project):
+def test_a_fraction_of_the_labels_is_the_same_for_every_arm(project):
     runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
     texts = {}
     for arm, seed in (("one", 0), ("other", 0), ("one", 1)):
-        (file,) = runs._subsets(Run(arm, seed, 0.5, {})).values()
+        (file,) = runs._subsets(TrainingRun(arm, seed, 0.5, {})).values()
         texts[arm, seed] = [doc.text for doc in read_docs(file, English().vocab)]
     whole = len(list(read_docs(project / "train.spacy", English().vocab)))
     assert len(texts["one", 0]) == round(whole / 2) and len(set(texts["one", 0])) == round(whole / 2)
@@ -173,18 +178,18 @@ def test_a_share_of_the_labels_is_the_same_for_every_arm(project):
 
 def test_a_seed_gives_the_same_scores_again(project):
     runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
-    assert runs._trained(Run("base", 1, 1.0, {}), None) == runs._trained(Run("base", 1, 1.0, {}), None)
+    assert runs._train(TrainingRun("base", 1, 1.0, {}), None) == runs._train(TrainingRun("base", 1, 1.0, {}), None)
 
 
 def row(arm, score, low, mean, high, verdict):
-    return {"arm": arm, "labels": 1.0, "score": score, "base": 50.0, "adapted": 50.0 + mean, "difference": mean,
+    return {"arm": arm, "label_fraction": 1.0, "score": score, "base": 50.0, "adapted": 50.0 + mean, "difference": mean,
             "low": low, "high": high, "verdict": verdict}  # fmt: skip
 
 
-def test_the_words_say_no_more_than_the_interval():
+def test_the_summary_says_no_more_than_the_interval():
     step = {
         "tokens": 1000,
-        "passes": 1.5,
+        "epochs": 1.5,
         "seconds": 90,
         "perplexity_before": {"in-domain": 9.0},
         "perplexity_after": {"in-domain": 4.0},
@@ -196,20 +201,19 @@ def test_the_words_say_no_more_than_the_interval():
             row("domain text", "mean", -1.0, 1.0, 3.0, "no difference seen"),
         ],
     }  # fmt: skip
-    words = changes_words(result)
-    assert words == (
+    assert difference_summary(result) == (
         "With 100% of the labels, domain text: no difference seen (+1.0 points [ -1.0,  +3.0]); entities: F1: helped."
     )
-    table = changes_table(result)
-    assert "1,000 tokens (1.5 passes), 1.5 min; perplexity, in-domain: 9.0 before, 4.0 after" in table
+    table = difference_table(result)
+    assert "1,000 tokens (1.5 epochs), 1.5 min; perplexity, in-domain: 9.0 before, 4.0 after" in table
     assert "+2.0  [ +0.5,  +3.5]  helped" in table
 
 
 @pytest.mark.parametrize(
     "more, words",
     [
-        (["--labels", "half"], ["--labels", "'half'"]),
-        (["--labels", "0.5,2"], ["labels = 2.0", "1.0"]),
+        (["--label-fractions", "half"], ["--label-fractions", "'half'"]),
+        (["--label-fractions", "0.5,2"], ["label-fractions = 2.0", "1.0"]),
         (["--seeds", "0"], ["seeds = 0"]),
         (["--text", "nowhere.txt"], ["nowhere.txt: no such file"]),
         (["--encoder", "./nowhere"], ["./nowhere", "no such folder"]),
@@ -217,16 +221,16 @@ def test_the_words_say_no_more_than_the_interval():
         (["--set", "max_steps 2"], ["--set 'max_steps 2'", "training.max_steps=200"]),
     ],
 )
-def test_mistakes_are_named(project, more, words):
+def test_user_errors_are_named(project, more, words):
     with pytest.raises(UserError) as error:
         compare(project, "--no-plot", *more)
     assert all(word in str(error.value) for word in words)
 
 
-def test_a_config_that_cannot_be_compared(project):
+def test_a_config_that_cannot_be_compared_is_an_error(project):
     config = project / "config.cfg"
     config.write_text(config.read_text().split("[initialize")[0])
-    with pytest.raises(UserError, match=r"config.cfg: no component has an encoder_loader"):
+    with pytest.raises(UserError, match=r"config.cfg: no component in \[initialize.components\] has an encoder_loader"):
         compare(project, "--no-plot")
     config.write_text("[nlp\nlang = 1")
     with pytest.raises(UserError, match=r"config.cfg: .*section"):
@@ -238,12 +242,12 @@ def test_a_config_that_cannot_be_compared(project):
 def compare_sharing_of(project, *more):
     from mtl.cli.app import app
 
-    given = ["compare", str(project / "config.cfg"), str(project / "dev.spacy"), "--sharing", "--out", str(project / "out")]
-    return app([*given, "--seeds", "2", "--set", "training.max_steps=6", *more], standalone_mode=False)
+    arguments = ["compare", str(project / "config.cfg"), str(project / "dev.spacy"), "--sharing", "--out", str(project / "out")]
+    return app([*arguments, "--seeds", "2", "--set", "training.max_steps=6", *more], standalone_mode=False)
 
 
 @pytest.fixture
-def mixture(project):
+def two_corpora(project):
     """The project with a corpus a task, of which the documents carry that task's annotation alone; the tasks differ in size."""
     nlp = English()
     docs = list(read_docs(project / "train.spacy", nlp.vocab))
@@ -253,18 +257,18 @@ def mixture(project):
     write_docs(entities, project / "entities.spacy")
     paths = f'categories = "{project / "categories.spacy"}"\nentities = "{project / "entities.spacy"}"'
     config = (project / "config.cfg").read_text().replace(f'all = "{project / "train.spacy"}"', paths)
-    balance = '[components.transformer.balance]\n@misc = "mtl.StaticBalance.v1"\nweights = {"textcat": 1.5, "ner": 0.5}\n'
-    config = config.replace("[components.textcat]", balance + "[components.textcat]")
+    weighting = '[components.transformer.weighting]\n@misc = "mtl.StaticWeighting.v1"\nweights = {"textcat": 1.5, "ner": 0.5}\n'
+    config = config.replace("[components.textcat]", weighting + "[components.textcat]")
     batcher = '[training.batcher]\n@batchers = "spacy.batch_by_words.v1"\nsize = 30\ntolerance = 0.2\ndiscard_oversize = false\n'
     (project / "config.cfg").write_text(config.replace("[training.optimizer]", batcher + "[training.optimizer]"))
     return project
 
 
-def test_a_head_alone_sees_what_it_sees_together(mixture, monkeypatch):
+def test_a_head_alone_sees_what_it_sees_together(two_corpora, monkeypatch):
     """The documents that each training reads are looked at: a head alone has those of its task, as often."""
     from mtl.compare.runs import CompareSettings
     from mtl.compare.sharing import compare_sharing
-    from mtl.heads.head import Head
+    from mtl.tasks.component import Head
 
     seen = {}
     update = Head.update
@@ -274,12 +278,10 @@ def test_a_head_alone_sees_what_it_sees_together(mixture, monkeypatch):
         run.append([eg.text for eg in examples if self.is_annotated(eg.reference)])
         return update(self, examples, **given)
 
-    import mtl.compare.runs as module
-
-    nlps, init = [], module.init_nlp
-    monkeypatch.setattr(module, "init_nlp", lambda config, **given: nlps.append(init(config, **given)) or nlps[-1])
+    nlps, init = [], compat.init_nlp
+    monkeypatch.setattr(compat, "init_nlp", lambda config, **given: nlps.append(init(config, **given)) or nlps[-1])
     monkeypatch.setattr(Head, "update", look)
-    runs = Runs(mixture / "config.cfg", [mixture / "dev.spacy"], mixture / "out", {"training.max_steps": 6})
+    runs = Runs(two_corpora / "config.cfg", [two_corpora / "dev.spacy"], two_corpora / "out", {"training.max_steps": 6})
     result = compare_sharing(runs, CompareSettings(1, (1.0,)), lambda _: None)
     joint = tuple(sorted(("transformer", "textcat", "ner")))
     for head in ("textcat", "ner"):
@@ -291,11 +293,38 @@ def test_a_head_alone_sees_what_it_sees_together(mixture, monkeypatch):
         assert all(batch for batch in alone)
 
 
-def test_compare_sharing(mixture, capsys):
+def test_settings_of_other_heads_are_removed_for_a_head_alone():
+    """A pattern in `lr_multipliers` that matches no parameter is an error, and so is a weight of an unknown head."""
+    config = Config(
+        {
+            "nlp": {"pipeline": ["transformer", "ner", "qa", "masked_lm"]},
+            "components": {
+                "transformer": {"weighting": {"weights": {"ner": 1.0, "qa": 2.0}, "anneal": {"qa": 10}}},
+                "ner": {"factory": "mtl_ner"},
+                "qa": {"factory": "mtl_qa"},
+                "masked_lm": {"factory": "mtl_masked_lm"},
+            },
+            "training": {
+                "train_corpus": "corpora.train",
+                "optimizer": {"lr_multipliers": {"^qa.output": 0.5, "qa": 0.1, "ner": 2.0, "transformer": 0.5}},
+            },
+            "corpora": {"train": {"@readers": "mtl.Documents.v1", "paths": []}},
+            "initialize": {"components": {"masked_lm": {"name": "x"}}},
+        }
+    )
+    alone = only_head(config, "ner", ["ner", "qa"])
+    assert alone["nlp"]["pipeline"] == ["transformer", "ner"] and set(alone["components"]) == {"transformer", "ner"}
+    assert alone["components"]["transformer"]["weighting"] == {"weights": {"ner": 1.0}, "anneal": {}}
+    assert alone["training"]["optimizer"]["lr_multipliers"] == {"ner": 2.0, "transformer": 0.5}
+    assert alone["initialize"]["components"] == {} and alone["corpora"]["train"]["@readers"] == "mtl.AnnotatedExamples.v1"
+    assert len(config["components"]) == 4  # the joint config is unchanged
+
+
+def test_compare_sharing(two_corpora, capsys):
     pytest.importorskip("matplotlib", reason="the plot needs it: pip install spacy-mtl[compare]")
-    compare_sharing_of(mixture)
-    said = capsys.readouterr().out
-    result = json.loads((mixture / "out" / "comparison.json").read_text())
+    compare_sharing_of(two_corpora)
+    printed = capsys.readouterr().out
+    result = json.loads((two_corpora / "out" / "comparison.json").read_text())
     assert result["heads"] == ["textcat", "ner"] and [run["arm"] for run in result["runs"]] == ["together", "textcat", "ner"] * 2
     rows = {row["score"]: row for row in result["differences"]}
     assert set(rows) == {"cats_accuracy", "ents_f", MEAN}
@@ -304,11 +333,11 @@ def test_compare_sharing(mixture, capsys):
     assert rows["ents_f"]["difference"] == pytest.approx(sum(apart) / 2)
     alone = [(scores["textcat", seed]["cats_accuracy"] + scores["ner", seed]["ents_f"]) / 2 for seed in (0, 1)]
     assert rows[MEAN]["alone"] == pytest.approx(50 * sum(alone))
-    assert set(result["baselines"]) == {"cats_accuracy", "ents_f"} and sum(result["mixture"].values()) == pytest.approx(1.0)
+    assert set(result["baselines"]) == {"cats_accuracy", "ents_f"} and sum(result["sampling"].values()) == pytest.approx(1.0)
     assert {"norm/ner", "weight/textcat"} <= set(result["statistics"])
-    assert "no encoder" in said and "training together against alone" in said and "mixture: textcat " in said
-    assert (mixture / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
-    assert str(mixture) not in (mixture / "out" / "comparison.json").read_text()
+    assert "no encoder" in printed and "training together against alone" in printed and "sampling: textcat " in printed
+    assert (two_corpora / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert str(two_corpora) not in (two_corpora / "out" / "comparison.json").read_text()
 
 
 def test_the_baselines_need_no_language():
@@ -318,8 +347,8 @@ def test_the_baselines_need_no_language():
     train = [gold_doc(nlp, f"The {part} failed.", ents=[(4, 4 + len(part), "PART")]) for part in ("Pump", "air valve")]
     test = [gold_doc(nlp, "A pump and an air valve.", ents=[(2, 6, "PART"), (14, 23, "PART")])]
     bare = Vocab()
-    known, scored = (list(DocBin(docs=docs).get_docs(bare)) for docs in (train, test))
-    assert dictionary_baseline(known, scored) == 1.0
+    train_docs, test_docs = (list(DocBin(docs=docs).get_docs(bare)) for docs in (train, test))
+    assert dictionary_f1(train_docs, test_docs) == 1.0
 
 
 def test_sharing_needs_two_heads(project):
@@ -332,33 +361,32 @@ def test_sharing_needs_two_heads(project):
 
 
 def test_negative_transfer_is_flagged():
-    from mtl.compare.report import sharing_table, sharing_words
+    from mtl.compare.report import sharing_summary, sharing_table
 
-    def one(score, low, mean, high, verdict):
-        return {"arm": "together", "labels": 1.0, "score": score, "alone": 50.0, "together": 50.0 + mean, "difference": mean,
-                "low": low, "high": high, "verdict": verdict}  # fmt: skip
+    def make_row(score, low, mean, high, verdict):
+        return {"arm": "together", "label_fraction": 1.0, "score": score, "alone": 50.0, "together": 50.0 + mean,
+                "difference": mean, "low": low, "high": high, "verdict": verdict}  # fmt: skip
 
     result = {
-        "seeds": 3, "baselines": {"ents_f": 0.4}, "mixture": {"ner": 0.8, "qa": 0.2},
-        "differences": [one("ents_f", -3.0, -2.0, -1.0, "hurt"), one(MEAN, -1.0, 0.5, 2.0, "no difference seen")],
+        "seeds": 3, "baselines": {"ents_f": 0.4}, "sampling": {"ner": 0.8, "qa": 0.2},
+        "differences": [make_row("ents_f", -3.0, -2.0, -1.0, "hurt"), make_row(MEAN, -1.0, 0.5, 2.0, "no difference seen")],
     }  # fmt: skip
     table = sharing_table(result, {"cosine/ner/qa": -0.12, "norm/ner": 0.5})
     assert "-2.0  [ -3.0,  -1.0]  negative transfer" in table and "40.0" in table
-    assert "mixture: ner 80%, qa 20%" in table and "ner/qa -0.120" in table
-    assert sharing_words(result) == (
+    assert "sampling: ner 80%, qa 20%" in table and "ner/qa -0.120" in table
+    assert sharing_summary(result) == (
         "With 100% of the labels, training together against alone: no difference seen on the mean over the heads "
         "(+0.5 points [ -1.0,  +2.0]); entities: F1: negative transfer (-2.0 points [ -3.0,  -1.0])."
     )
 
 
-def test_the_bag_of_words_knows_what_words_tell(project):
-    from mtl.compare.baselines import bag_of_words
-
-    nlp = English()
-    told = [gold_doc(nlp, f"the {word} is here", {"A": float(word == "pump"), "B": float(word != "pump")}) for word in
+def test_the_bag_of_words_predicts_categories_that_depend_on_a_word():
+    pytest.importorskip("sklearn", reason="needs it: pip install spacy-mtl[compare]")
+    nlp, task = English(), TextcatTask()
+    docs = [gold_doc(nlp, f"the {word} is here", {"A": float(word == "pump"), "B": float(word != "pump")}) for word in
             ("pump", "valve") * 10]  # fmt: skip
-    assert bag_of_words(told, told[:4]) == 1.0
-    assert bag_of_words(told, [gold_doc(nlp, "the fan is here", {"A": 1.0, "B": 1.0})]) is None
+    assert task.simple_model(docs, docs[:4]) == {"cats_accuracy": 1.0}
+    assert task.simple_model(docs, [gold_doc(nlp, "the fan is here", {"A": 1.0, "B": 1.0})]) == {}
 
 
 def test_a_training_without_end_is_refused(project):
@@ -366,44 +394,55 @@ def test_a_training_without_end_is_refused(project):
         compare_sharing_of(project, "--no-plot", "--set", "training.max_steps=0")
 
 
-def test_heads_together_may_be_taught_by_those_alone(mixture, capsys, monkeypatch):
-    from mtl.heads.teacher import Teacher
+def test_heads_together_may_be_taught_by_those_alone(two_corpora, capsys, monkeypatch):
+    from mtl.tasks.teacher import Teacher
 
-    taught = []
-    logits = Teacher.logits
-    monkeypatch.setattr(Teacher, "logits", lambda self, given: taught.append(self.share) or logits(self, given))
-    compare_sharing_of(mixture, "--no-plot", "--distill", "--seeds", "1")
-    result = json.loads((mixture / "out" / "comparison.json").read_text())
+    shares, logits = [], Teacher.logits
+
+    def look(self, rows):
+        shares.append(1 - (self.steps_done - 1) / self.steps)  # `next_share` has counted this step
+        return logits(self, rows)
+
+    monkeypatch.setattr(Teacher, "logits", look)
+    compare_sharing_of(two_corpora, "--no-plot", "--distill", "--seeds", "1")
+    result = json.loads((two_corpora / "out" / "comparison.json").read_text())
     arms = ["together", "textcat", "ner", "together, taught by the heads alone"]
-    assert [run["arm"] for run in result["runs"]] == arms and taught[0] > 0.8 and 0 <= taught[-1] < 0.6
+    assert [run["arm"] for run in result["runs"]] == arms and shares[0] > 0.8 and 0 <= shares[-1] < 0.6
     assert {row["arm"] for row in result["differences"]} == {arms[0], arms[3]}
     assert "training together, taught by the heads alone against alone" in capsys.readouterr().out
-    assert len(list((mixture / "out" / "pipelines").iterdir())) == 2
-    assert str(mixture) not in (mixture / "out" / "comparison.json").read_text()
+    assert len(list((two_corpora / "out" / "pipelines").iterdir())) == 2
+    assert str(two_corpora) not in (two_corpora / "out" / "comparison.json").read_text()
 
 
 def test_compare_augmentation(project, capsys):
     """With the augmenter and without; of a share of the labels the augmenter has that share, too."""
     from mtl.cli.app import app
 
-    given = ["compare", str(project / "config.cfg"), str(project / "dev.spacy"), "--augmentation", "--out", str(project / "out")]
-    given += ["--seeds", "2", "--labels", "0.5,1", "--no-plot", "--set", "training.max_steps=6"]
+    arguments = [
+        "compare",
+        str(project / "config.cfg"),
+        str(project / "dev.spacy"),
+        "--augmentation",
+        "--out",
+        str(project / "out"),
+    ]
+    arguments += ["--seeds", "2", "--label-fractions", "0.5,1", "--no-plot", "--set", "training.max_steps=6"]
     with pytest.raises(UserError, match=r"\[corpora.train.augmenter\] is not set: nothing to compare"):
-        app(given, standalone_mode=False)
+        app(arguments, standalone_mode=False)
     augmenter = '[corpora.train.augmenter]\n@augmenters = "mtl.Augmenters.v1"\n[corpora.train.augmenter.*.mentions]\n'
     augmenter += f'@augmenters = "mtl.MentionAugmenter.v1"\nlevel = 1.0\nsource = "{project / "train.spacy"}"\n'
     config = project / "config.cfg"
     config.write_text(config.read_text().replace("[training]", augmenter + "[training]", 1))
-    app(given, standalone_mode=False)
-    said = capsys.readouterr().out
+    app(arguments, standalone_mode=False)
+    printed = capsys.readouterr().out
     result = json.loads((project / "out" / "comparison.json").read_text())
     assert [run["arm"] for run in result["runs"]] == ["plain", "augmented"] * 4
     assert result["augmenters"] == ["mtl.Augmenters.v1", "mtl.MentionAugmenter.v1"]
     assert {row["score"] for row in result["differences"]} == {"cats_accuracy", "ents_f", MEAN}
-    assert "plain  augmented  difference" in said and "With 50% of the labels, augmented: " in said
+    assert "plain  augmented  difference" in printed and "With 50% of the labels, augmented: " in printed
     assert str(project) not in (project / "out" / "comparison.json").read_text()
 
     runs = Runs(config, [project / "dev.spacy"], project / "out")
-    changes = runs._subsets(Run("x", 0, 0.5, {}))
+    changes = runs._subsets(TrainingRun("x", 0, 0.5, {}))
     assert changes["corpora.train.augmenter.*.mentions.source"] == changes["corpora.train.paths.all"]
     assert len(list(read_docs(changes["corpora.train.paths.all"], English().vocab))) == 8

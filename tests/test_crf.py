@@ -8,29 +8,23 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mtl.heads.ner import crf
-from mtl.heads.ner.crf import (
-    Pieces,
-    Run,
-    bio_constraints,
-    bio_tags,
-    crf_loss,
-    forward_backward,
-    span_probabilities,
-    spans_of,
-    viterbi,
-)
+from mtl.tasks.ner import segments
+from mtl.tasks.ner import viterbi as decoding
+from mtl.tasks.ner.bio import bio_constraints, bio_spans, bio_tags
+from mtl.tasks.ner.crf import crf_loss, forward_backward, span_probabilities
+from mtl.tasks.ner.segments import Schedule, Segments
+from mtl.tasks.ner.viterbi import viterbi
 
 LABELS = 2
 TAGS = 1 + 2 * LABELS
-FOLLOW, BEGIN = bio_constraints(LABELS)
+MAY_FOLLOW, MAY_START = bio_constraints(LABELS)
 
 
 def random_case(seed, lengths):
-    chance = np.random.default_rng(seed)
-    emissions = chance.normal(size=(sum(lengths), TAGS)) * 2
-    transitions = np.where(FOLLOW, chance.normal(size=(TAGS, TAGS)), -np.inf)
-    start = np.where(BEGIN, chance.normal(size=TAGS), -np.inf)
+    rng = np.random.default_rng(seed)
+    emissions = rng.normal(size=(sum(lengths), TAGS)) * 2
+    transitions = np.where(MAY_FOLLOW, rng.normal(size=(TAGS, TAGS)), -np.inf)
+    start = np.where(MAY_START, rng.normal(size=TAGS), -np.inf)
     return emissions, transitions, start, np.array(lengths)
 
 
@@ -55,53 +49,54 @@ LENGTHS = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 @given(st.integers(0, 10_000), LENGTHS)
 def test_viterbi_is_the_best_of_all_sequences_and_valid(seed, lengths):
     emissions, transitions, start, sizes = random_case(seed, lengths)
-    for few in (0, 10**9):  # with arrays, and without
+    for small in (0, 10**9):  # with arrays, and without
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(crf, "FEW", few)
+            patch.setattr(decoding, "SMALL", small)
             tags = viterbi(emissions, transitions, start, sizes)
         assert tags.dtype == np.int64
-        for own, best in zip(split(emissions, sizes), split(tags, sizes)):
-            paths, scores = enumerate_paths(own, transitions, start)
+        for sequence, best in zip(split(emissions, sizes), split(tags, sizes)):
+            paths, scores = enumerate_paths(sequence, transitions, start)
             assert tuple(paths[scores.argmax()]) == tuple(best)
-            assert BEGIN[best[0]] and all(FOLLOW[a, b] for a, b in zip(best, best[1:]))
+            assert MAY_START[best[0]] and all(MAY_FOLLOW[a, b] for a, b in zip(best, best[1:]))
 
 
 def test_without_arrays_the_tags_are_the_same_as_with_them(monkeypatch):
     emissions, transitions, start, sizes = random_case(3, [40, 1, 7, 90])
-    wide = emissions.astype(np.float32)
-    monkeypatch.setattr(crf, "FEW", 0)
-    expected = viterbi(wide, transitions.astype(np.float32), start.astype(np.float32), sizes)
-    monkeypatch.setattr(crf, "FEW", 10**9)
-    assert (viterbi(wide, transitions.astype(np.float32), start.astype(np.float32), sizes) == expected).all()
-    assert len(viterbi(wide[:0], transitions, start, sizes[:0])) == 0
+    arguments = [array.astype(np.float32) for array in (emissions, transitions, start)]
+    monkeypatch.setattr(decoding, "SMALL", 0)
+    expected = viterbi(*arguments, sizes)
+    monkeypatch.setattr(decoding, "SMALL", 10**9)
+    assert (viterbi(*arguments, sizes) == expected).all()
+    assert len(viterbi(emissions[:0], transitions, start, sizes[:0])) == 0
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10_000), LENGTHS)
 def test_loss_and_gradient_equal_enumeration(seed, lengths):
     emissions, transitions, start, sizes = random_case(seed, lengths)
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     allowed = np.ones((len(emissions), TAGS), dtype=bool)
     gold = viterbi(
-        chance.normal(size=emissions.shape), np.where(FOLLOW, 0.0, -np.inf), np.where(BEGIN, 0.0, -np.inf), sizes
+        rng.normal(size=emissions.shape), np.where(MAY_FOLLOW, 0.0, -np.inf), np.where(MAY_START, 0.0, -np.inf), sizes
     )  # a valid sequence
-    known = chance.random(len(emissions)) < 0.6
+    known = rng.random(len(emissions)) < 0.6
     allowed[known] = np.eye(TAGS, dtype=bool)[gold[known]]
     tensors = [torch.tensor(array, requires_grad=True) for array in (emissions, transitions, start)]
     crf_loss(*tensors, allowed, sizes).backward()
-    twins = [torch.tensor(array, requires_grad=True) for array in (emissions, transitions, start)]
+    enumerated = [torch.tensor(array, requires_grad=True) for array in (emissions, transitions, start)]
     total = 0.0
-    for own, permitted in zip(twins[0].split(sizes.tolist()), split(allowed, sizes)):
-        paths, _ = enumerate_paths(own.detach().numpy(), transitions, start)
+    for sequence, permitted in zip(enumerated[0].split(sizes.tolist()), split(allowed, sizes)):
+        paths, _ = enumerate_paths(sequence.detach().numpy(), transitions, start)
         rows = torch.tensor(paths)
-        scores = twins[2][rows[:, 0]] + own[torch.arange(len(own)), rows].sum(1) + twins[1][rows[:, :-1], rows[:, 1:]].sum(1)
+        scores = enumerated[2][rows[:, 0]] + sequence[torch.arange(len(sequence)), rows].sum(1)
+        scores = scores + enumerated[1][rows[:, :-1], rows[:, 1:]].sum(1)
         fits = torch.tensor([all(permitted[t, tag] for t, tag in enumerate(path)) for path in paths])
         total = total + torch.logsumexp(scores, 0) - torch.logsumexp(scores[fits & scores.isfinite()], 0)
     expected = total / len(emissions)
     assert crf_loss(*[t.detach() for t in tensors], allowed, sizes).item() == pytest.approx(expected.item(), abs=1e-9)
     expected.backward()
-    for mine, theirs in zip(tensors, twins):
-        torch.testing.assert_close(mine.grad, torch.nan_to_num(theirs.grad), atol=1e-8, rtol=1e-6)
+    for actual, reference in zip(tensors, enumerated):
+        torch.testing.assert_close(actual.grad, torch.nan_to_num(reference.grad), atol=1e-8, rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=40)
@@ -109,10 +104,10 @@ def test_loss_and_gradient_equal_enumeration(seed, lengths):
 def test_span_probabilities_equal_enumeration(seed, lengths):
     emissions, transitions, start, sizes = random_case(seed, lengths)
     tags = viterbi(emissions, transitions, start, sizes)
-    spans = spans_of(tags, sizes)
-    found = span_probabilities(emissions, transitions, start, sizes, spans)
+    spans = bio_spans(tags)
+    probabilities = span_probabilities(emissions, transitions, start, sizes, spans)
     offsets = np.cumsum(sizes) - sizes
-    for first, after, label, probability in zip(*spans, found):
+    for first, after, label, probability in zip(*spans, probabilities):
         sequence = int(np.searchsorted(offsets, first, side="right") - 1)
         low, size = offsets[sequence], sizes[sequence]
         paths, scores = enumerate_paths(emissions[low : low + size], transitions, start)
@@ -144,59 +139,61 @@ def test_extreme_scores_stay_finite():
 
 
 def test_every_step_is_run_once_in_time_order():
-    pieces = Pieces.of(np.array([2, 5, 1, 5]), np.zeros(4, dtype=bool))
-    for run, sign in ((Run.forward(pieces), 1), (Run.backward(pieces), -1)):
-        assert sorted(run.rows) == sorted(run.rows[run.place]) == list(range(13)) and run.opens.all() and not len(run.edge)
-        assert np.diff(run.offsets).tolist() == [4, 3, 2, 2, 2]
-        second, first = run.rows[run.offsets[1] : run.offsets[2]], run.rows[: run.offsets[1]]
+    cut = Segments.cut(np.array([2, 5, 1, 5]), np.zeros(4, dtype=bool))
+    for schedule, sign in ((Schedule.forward(cut), 1), (Schedule.backward(cut), -1)):
+        assert sorted(schedule.step) == sorted(schedule.step[schedule.slot]) == list(range(13))
+        assert schedule.at_boundary.all() and not len(schedule.edges)
+        assert np.diff(schedule.offsets).tolist() == [4, 3, 2, 2, 2]
+        second, first = schedule.step[schedule.offsets[1] : schedule.offsets[2]], schedule.step[: schedule.offsets[1]]
         assert (second == first[:3] + sign).all()
-        assert (run.flat(run.rows) == np.arange(13)).all()
+        assert (schedule.by_step(schedule.step) == np.arange(13)).all()
 
 
-def test_pieces_of_a_long_sequence(monkeypatch):
-    monkeypatch.setattr(crf, "CHUNK", 4)
-    monkeypatch.setattr(crf, "RUN_UP", 2)
-    pieces = Pieces.of(np.array([3, 10, 6]), np.zeros(3, dtype=bool))
-    assert list(zip(pieces.first, pieces.last)) == [(0, 3), (3, 7), (7, 11), (11, 13), (13, 19)]
-    assert len(Pieces.of(np.array([3, 10, 6]), np.ones(3, dtype=bool)).first) == 3
-    forward, backward = Run.forward(pieces), Run.backward(pieces)
-    assert sorted(forward.rows[forward.edge]) == [6, 10] and sorted(backward.rows[backward.edge]) == [7, 11]
-    for run, others in ((forward, [5, 6, 9, 10]), (backward, [7, 8, 11, 12])):
-        assert sorted(np.delete(run.rows, run.place)) == others and (run.rows[run.place] == np.arange(19)).all()
+def test_a_long_sequence_is_cut_into_segments_with_a_warm_up(monkeypatch):
+    monkeypatch.setattr(segments, "SEGMENT", 4)
+    monkeypatch.setattr(segments, "WARM_UP", 2)
+    cut = Segments.cut(np.array([3, 10, 6]), np.zeros(3, dtype=bool))
+    assert list(zip(cut.first, cut.last)) == [(0, 3), (3, 7), (7, 11), (11, 13), (13, 19)]
+    assert len(Segments.cut(np.array([3, 10, 6]), np.ones(3, dtype=bool)).first) == 3
+    forward, backward = Schedule.forward(cut), Schedule.backward(cut)
+    assert sorted(forward.step[forward.edges]) == [6, 10] and sorted(backward.step[backward.edges]) == [7, 11]
+    for schedule, warm_up in ((forward, [5, 6, 9, 10]), (backward, [7, 8, 11, 12])):
+        assert sorted(np.delete(schedule.step, schedule.slot)) == warm_up
+        assert (schedule.step[schedule.slot] == np.arange(19)).all()
 
 
 @settings(deadline=None, max_examples=60)
-@example(110, [1, 3, 9], 8.0)  # a tag of tiny probability where two pieces meet, and the only one that can go on
+@example(110, [1, 3, 9], 8.0)  # a tag of tiny probability where two segments meet, and the only one that can continue
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 40), min_size=1, max_size=4), st.sampled_from([0.01, 1.0, 8.0]))
-def test_cut_into_pieces_nothing_changes(seed, lengths, sharpness):
-    """With weak emissions the past is not forgotten in the run-up, and the sequence must be run whole."""
+def test_segments_give_the_results_of_whole_sequences(seed, lengths, sharpness):
+    """With weak emissions the past is not forgotten in the warm-up, and the sequence must be run whole."""
     emissions, transitions, start, sizes = random_case(seed, lengths)
     emissions = emissions * sharpness
     tags = viterbi(emissions, transitions, start, sizes)
     whole = forward_backward(emissions, transitions, start, sizes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crf, "FEW", 0)
-        patch.setattr(crf, "CHUNK", 5)
-        patch.setattr(crf, "RUN_UP", 3)
+        patch.setattr(decoding, "SMALL", 0)
+        patch.setattr(segments, "SEGMENT", 5)
+        patch.setattr(segments, "WARM_UP", 3)
         assert (viterbi(emissions, transitions, start, sizes) == tags).all()
         cut = forward_backward(emissions, transitions, start, sizes)
     for name in ("log_z", "unary", "pair"):
         np.testing.assert_allclose(getattr(cut, name), getattr(whole, name), atol=1e-7)
 
 
-def test_pieces_that_do_not_agree_are_run_whole(monkeypatch):
-    """A chain that never forgets: only the first step says which of two tags it is."""
-    monkeypatch.setattr(crf, "FEW", 0)
-    monkeypatch.setattr(crf, "CHUNK", 8)
-    monkeypatch.setattr(crf, "RUN_UP", 4)
+def test_sequences_whose_segments_disagree_are_run_whole(monkeypatch):
+    """A chain that never forgets: only the first step tells which of two tags it is."""
+    monkeypatch.setattr(decoding, "SMALL", 0)
+    monkeypatch.setattr(segments, "SEGMENT", 8)
+    monkeypatch.setattr(segments, "WARM_UP", 4)
     cuts = []
-    real = Pieces.of.__func__
-    monkeypatch.setattr(Pieces, "of", classmethod(lambda cls, *given: cuts.append(real(cls, *given)) or cuts[-1]))
+    real = Segments.cut.__func__
+    monkeypatch.setattr(Segments, "cut", classmethod(lambda cls, *args: cuts.append(real(cls, *args)) or cuts[-1]))
     emissions = np.zeros((40, TAGS))
     emissions[0, 3] = 0.1
-    transitions = np.where(np.eye(TAGS, dtype=bool) & FOLLOW, 0.0, -1e4)
-    transitions = np.where(FOLLOW, transitions, -np.inf)
-    start = np.where(BEGIN, 0.0, -np.inf)
+    transitions = np.where(np.eye(TAGS, dtype=bool) & MAY_FOLLOW, 0.0, -1e4)
+    transitions = np.where(MAY_FOLLOW, transitions, -np.inf)
+    start = np.where(MAY_START, 0.0, -np.inf)
     transitions[[3, 1], [4, 2]] = 0.0
     sizes = np.array([40])
     tags = viterbi(emissions, transitions, start, sizes)
@@ -205,9 +202,9 @@ def test_pieces_that_do_not_agree_are_run_whole(monkeypatch):
     assert probability[39, 3:].sum() > probability[39, 1:3].sum()
 
 
-def test_tags_and_spans():
+def test_tags_and_the_spans_they_stand_for():
     assert bio_tags(["X", "Y"]) == ["O", "B-X", "I-X", "B-Y", "I-Y"]
-    starts, ends, labels = spans_of(np.array([1, 2, 1, 0, 3, 4, 3]), np.array([3, 4]))
+    starts, ends, labels = bio_spans(np.array([1, 2, 1, 0, 3, 4, 3]))
     assert list(zip(starts, ends, labels)) == [(0, 2, 0), (2, 3, 0), (4, 6, 1), (6, 7, 1)]
 
 

@@ -1,4 +1,4 @@
-"""Formats, repairs, checks of labelled files."""
+"""Formats of labelled files, their repair, their checks, and their conversion."""
 
 import json
 import os
@@ -10,17 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin
 
-from mtl.data.conll import read_conll
 from mtl.data.convert import convert_splits
-from mtl.data.docs import guess_format, read_docs, read_records, record_to_doc, write_docs
-from mtl.data.records import Answer, Entity, Question, Record, Report
+from mtl.data.docs import read_docs, record_to_doc, write_docs
+from mtl.data.formats.conll import read_conll
+from mtl.data.formats.detect import detect_format, read_records
+from mtl.data.records import Entity, GoldAnswer, Question, Record, Report
 from mtl.errors import UserError
+from mtl.tasks.qa.gold import gold_questions
+from mtl.tasks.span_classifier.gold import span_labels
+from mtl.tasks.textcat.task import TextcatTask
 
 NLP = spacy.blank("en")
 
 
 def convert_text(tmp_path, text, name="file", format="auto"):
-    """The Docs and the report of one file."""
+    """Read one file. Returns its Docs and the report."""
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     report = Report()
@@ -28,10 +32,11 @@ def convert_text(tmp_path, text, name="file", format="auto"):
 
 
 def entities(doc):
+    """(text, label) of each entity."""
     return [(ent.text, ent.label_) for ent in doc.ents]
 
 
-def test_jsonl_holds_any_subset(tmp_path):
+def test_json_lines_have_any_subset_of_the_annotations(tmp_path):
     rows = [
         {"text": "The pump failed.", "label": "A", "entities": [{"start": 4, "end": 8, "label": "PART"}]},
         {"text": "The pump failed.", "labels": ["A", "B"], "entities": []},
@@ -43,7 +48,6 @@ def test_jsonl_holds_any_subset(tmp_path):
          "entities": [[1, 7, "PART"]]},
     ]  # fmt: skip
     docs, report = convert_text(tmp_path, "\n".join(map(json.dumps, rows)) + "\n\n")
-    assert report.counts["documents with 'ents', which is not read"] == 1
     assert docs[5].spans["qa"].attrs["questions"] == {"q2": "Q?", "q1": "Z?"} and not docs[5].spans["qa"]
     assert entities(docs[5]) == [("pump", "PART")] and report.counts["entities trimmed of white space"] == 1
     assert docs[0].cats == {"A": 1.0} and entities(docs[0]) == [("pump", "PART")] and "qa" not in docs[0].spans
@@ -54,6 +58,38 @@ def test_jsonl_holds_any_subset(tmp_path):
     assert not docs[4].cats and not docs[4].has_annotation("ENT_IOB")
 
 
+def test_attributes_of_entities_are_a_list_or_an_object(tmp_path):
+    """Flags share the key "attributes", a text value has its own key; an entity without attributes is not annotated."""
+    part = {"start": 4, "end": 8, "label": "PART"}
+    place = {"start": 12, "end": 16, "label": "LOC"}
+    texts = [
+        [part | {"attributes": ["worn", "left"]}, place | {"attributes": []}],
+        [part | {"attributes": {"worn": True, "left": False, "grade": "high"}}, place],
+        [part | {"attributes": None}, place],
+        [[4, 8, "PART"], place],
+    ]
+    rows = [{"text": "The pump in Oslo failed.", "entities": row} for row in texts]
+    docs, report = convert_text(tmp_path, "\n".join(map(json.dumps, rows)))
+    assert all(entities(doc) == [("pump", "PART"), ("Oslo", "LOC")] for doc in docs)
+    held = [{key: [(span.text, labels) for span, labels in span_labels(doc, key)] for key in doc.spans} for doc in docs]
+    assert held == [
+        {"attributes": [("pump", ["worn", "left"]), ("Oslo", [])]},
+        {"attributes": [("pump", ["worn"])], "grade": [("pump", ["high"])]},
+        {},
+        {},
+    ]
+    assert docs[0].spans["attributes"][0].label_ == "PART"
+    assert report.counts["documents with attributes of entities"] == 2
+    assert report.counts["entities with attributes"] == 3 and report.counts["entities with grade"] == 1
+
+
+def test_attributes_of_an_entity_off_token_boundaries_are_kept_for_whole_tokens(tmp_path):
+    row = {"text": "The pumps failed.", "entities": [{"start": 4, "end": 8, "label": "PART", "attributes": ["worn"]}]}
+    docs, report = convert_text(tmp_path, json.dumps(row))
+    assert not docs[0].ents and [span.text for span in docs[0].spans["attributes"]] == ["pumps"]
+    assert report.counts["entities with attributes widened to whole tokens"] == 1
+
+
 CONLL = {
     "IOB2": "EU B-ORG\nrejects O\nNew B-LOC\nYork I-LOC\nBonn B-LOC\n",
     "IOB1": "EU I-ORG\nrejects O\nNew I-LOC\nYork I-LOC\nBonn B-LOC\n",
@@ -62,13 +98,13 @@ CONLL = {
 
 
 @pytest.mark.parametrize("scheme", list(CONLL))
-def test_conll_schemes_are_told_apart(tmp_path, scheme):
+def test_conll_schemes_are_detected(tmp_path, scheme):
     docs, report = convert_text(tmp_path, CONLL[scheme])
     assert entities(docs[0]) == [("EU", "ORG"), ("New York", "LOC"), ("Bonn", "LOC")]
     assert report.counts[f"sentences read as {scheme}"] == 1
 
 
-def test_conll_documents_and_columns(tmp_path):
+def test_conll_files_have_documents_comments_and_more_columns(tmp_path):
     text = "-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\n\nBonn NNP B-NP B-LOC\n\n-DOCSTART- -X- O O\n\n# comment\nx X O O\n"
     docs, _ = convert_text(tmp_path, text.replace("\n", "\r\n"))
     assert [doc.text for doc in docs] == ["EU Bonn", "x"] and entities(docs[0]) == [("EU", "ORG"), ("Bonn", "LOC")]
@@ -79,8 +115,7 @@ TAGS = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=1, 
 
 @settings(deadline=None)
 @given(TAGS)
-def test_iob2_round_trip(tmp_path_factory, tags):
-    """Any valid IOB2 sequence is read as the entities it names."""
+def test_any_valid_iob2_sequence_is_read_as_the_entities_it_names(tmp_path_factory, tags):
     for i, tag in enumerate(tags):
         if tag[0] == "I" and (i == 0 or tags[i - 1][2:] != tag[2:]):
             tags[i] = "B" + tag[1:]
@@ -98,7 +133,7 @@ def test_iob2_round_trip(tmp_path_factory, tags):
         ("EU B-ORG\nx I-LOC\n", ["line 2", "'I-LOC' cannot follow 'B-ORG'"]),
         ("a O\nb B-X\nx I-X\nc O\nd I-X\n", ["line 5", "'I-X' cannot follow 'O'"]),
         ("EU B-ORG\nword\n", ["line 2", "a token and a tag"]),
-        ("EU B-ORG\nx Z-ORG\n", ["line 2", "'Z-ORG' is no IOB tag"]),
+        ("EU B-ORG\nx Z-ORG\n", ["line 2", "'Z-ORG' is not an IOB tag"]),
         ("EU S-X\nx B-X\ny O\n", ["line 3", "not closed"]),
     ],
 )
@@ -111,7 +146,7 @@ def test_invalid_iob_names_the_line(tmp_path, text, words):
 PUBTATOR = "1|t|Pump failure.\n1|a|The pump | valve broke.\n1\t0\t4\tPump\tPART\tD1\n1\t18\t22\tpump\tPART\n1\tCID\tD1\tD2\n\n"
 
 
-def test_pubtator(tmp_path):
+def test_pubtator_files_are_read_and_their_mentions_checked(tmp_path):
     docs, report = convert_text(tmp_path, PUBTATOR * 2)
     assert len(docs) == 2 and docs[0].text == "Pump failure. The pump | valve broke."
     assert entities(docs[0]) == [("Pump", "PART"), ("pump", "PART")] and report.counts["relations left out"] == 2
@@ -124,7 +159,7 @@ def squad(context, answers, impossible=False):
     return json.dumps({"data": [{"title": "t", "paragraphs": [{"context": context, "qas": [qa]}]}]})
 
 
-def test_squad_and_its_repairs(tmp_path):
+def test_squad_files_are_read_and_wrong_offsets_repaired(tmp_path):
     text = "The pump failed, and the other pump too."
     docs, _ = convert_text(tmp_path, squad(text, [{"text": "pump", "answer_start": 4}]))
     assert docs[0].spans["qa"][0].start_char == 4
@@ -132,8 +167,8 @@ def test_squad_and_its_repairs(tmp_path):
     assert docs[0].spans["qa"][0].start_char == 4 and report.counts["answer offsets repaired"] == 1
     assert "is at 4, not at 6" in report.notes[0]
     docs, report = convert_text(tmp_path, squad(text, [{"text": "valve", "answer_start": 4}]))
-    assert docs[0].spans["qa"].attrs["questions"] == {}  # left out, not made unanswerable
-    assert report.counts["questions left out, no answer of theirs is in the text"] == 1
+    assert gold_questions(docs[0]) == {}  # left out, not made unanswerable
+    assert report.counts["questions left out because none of their answers is in the text"] == 1
     docs, report = convert_text(tmp_path, squad(text, [], impossible=True))
     assert docs[0].spans["qa"].attrs["answers"] == {"1": []} and report.counts["questions without an answer"] == 1
     docs, report = convert_text(tmp_path, squad("It took 20mg.", [{"text": "20", "answer_start": 8}]))
@@ -146,9 +181,9 @@ def test_squad_and_its_repairs(tmp_path):
 @given(st.text("ab ", min_size=1, max_size=30), st.integers(0, 29), st.integers(1, 5), st.integers(-60, 60))
 def test_a_repaired_answer_is_always_the_answers_text(text, start, size, shift):
     answer = text[start : start + size]
-    record = Record(text, "here", questions=[Question("1", "Q?", [Answer(max(0, start + shift), answer)])])
+    record = Record(text, "here", questions=[Question("1", "Q?", [GoldAnswer(max(0, start + shift), answer)])])
     doc = record_to_doc(record, NLP, Report())
-    assert all(found == answer for found in doc.spans["qa"].attrs["answers"].get("1", []))
+    assert all(text == answer for text in doc.spans["qa"].attrs["answers"].get("1", []))
 
 
 def test_mentions_off_token_boundaries_are_left_unannotated(tmp_path):
@@ -156,7 +191,7 @@ def test_mentions_off_token_boundaries_are_left_unannotated(tmp_path):
     report = Report()
     doc = record_to_doc(record, NLP, report)
     assert entities(doc) == [("failed", "FAULT")] and [token.ent_iob for token in doc] == [2, 0, 3]
-    assert report.counts["entities off token boundaries, tokens left unannotated"] == 1
+    assert report.counts["entities off token boundaries, their tokens left unannotated"] == 1
 
 
 @pytest.mark.parametrize(
@@ -177,7 +212,7 @@ def test_mentions_off_token_boundaries_are_left_unannotated(tmp_path):
             b'{"text": "a", "qas": [{"question": "Q", "answers": [{"text": "a"}]}]}\n',
             ["line 1", "answer_start"],
         ),
-        (b'{"text": "a", "labels": "WEAR"}\n', ["line 1", "a list", "'WEAR'"]),
+        (b'{"text": "a", "labels": "WEAR"}\n', ["line 1", "must be a list", "'WEAR'"]),
         (b'{"text": "a", "label": true}\n', ["line 1", "True"]),
         (b'{"text": "a", "label": ""}\n', ["line 1", "not empty"]),
         (b'{"text": "a", "cats": {"A": NaN}}\n', ["line 1", "'A'", "from 0 to 1"]),
@@ -186,30 +221,45 @@ def test_mentions_off_token_boundaries_are_left_unannotated(tmp_path):
         (b'{"text": "a", "entities": [], "spans": []}\n', ["line 1", "keep one"]),
         (b'{"text": "a", "entities": [[0, 1, null]]}\n', ["line 1", "None"]),
         (b'{"text": "a", "entities": [[0.5, 1, "X"]]}\n', ["line 1", "whole numbers"]),
-        (b'{"text": 5, "label": "A"}\n', ["line 1", "5 is no string"]),
+        (
+            b'{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X", "attributes": "old"}]}\n',
+            ["line 1", "'old'", "a list"],
+        ),
+        (
+            b'{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X", "attributes": {"old": 1}}]}\n',
+            ["line 1", "{'old': 1}"],
+        ),
+        (b'{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X", "attributes": {"old": null}}]}\n', ["'old': None"]),
+        (b'{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X", "attributes": {"grade": " "}}]}\n', ["not empty"]),
+        (
+            b'{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X", "attributes": {"": true}}]}\n',
+            ["line 1", "not empty"],
+        ),
+        (b'{"text": "a", "entities": [{"start": 0, "end": 1, "label": "X", "attributes": ["old", true]}]}\n', ["line 1", "True"]),
+        (b'{"text": 5, "label": "A"}\n', ["line 1", "5 is not a string"]),
         (b'{"text": "\\ud83d", "label": "A"}\n', ["line 1", "half a character"]),
         (b'{"data": [{"paragraphs": [{"context": 5, "qas": []}]}]}\n', ["article 0", "paragraph 0", "context"]),
-        (b'{"data": ["x"]}\n', ["article 0", "SQuAD"]),
+        (b'{"data": ["x"]}\n', ["article 0", "the shape of SQuAD JSON"]),
         (b'{\n"text": "a"\n}\n', ["line of its own"]),
         ("caf\xe9".encode("utf-16"), ["UTF-16"]),
         (b"PK\0\0", ["not a text file"]),
-        (b"hello\n", ["not recognised", "--format"]),
+        (b"hello\n", ["unknown format", "--format"]),
     ],
 )
-def test_broken_files_name_file_line_and_remedy(tmp_path, data, words):
+def test_errors_in_a_file_name_line_and_remedy(tmp_path, data, words):
     with pytest.raises(UserError) as error:
         convert_text(tmp_path, data)
     assert all(word in str(error.value) for word in words), error.value
 
 
-def test_a_missing_file_and_a_bom(tmp_path):
+def test_a_missing_file_is_named_and_a_byte_order_mark_dropped(tmp_path):
     with pytest.raises(UserError, match="nowhere: no such file"):
         list(read_records(tmp_path / "nowhere", Report()))
     docs, _ = convert_text(tmp_path, b'\xef\xbb\xbf{"text": "a", "label": "A"}\r\n')
     assert docs[0].text == "a"
 
 
-def test_the_format_is_told_by_content(tmp_path):
+def test_the_format_is_detected_by_content(tmp_path):
     for text, format in (
         (PUBTATOR, "pubtator"),
         (CONLL["IOB1"], "conll"),
@@ -217,12 +267,12 @@ def test_the_format_is_told_by_content(tmp_path):
         ('{"text": "data"}\n', "jsonl"),
     ):
         (tmp_path / "file.json").write_text(text)
-        assert guess_format(tmp_path / "file.json") == format
+        assert detect_format(tmp_path / "file.json") == format
     (tmp_path / "file.json").write_text(json.dumps(json.loads(squad("x", [])), indent=1))
-    assert guess_format(tmp_path / "file.json") == "squad"
+    assert detect_format(tmp_path / "file.json") == "squad"
 
 
-def splits(tmp_path, train, dev, **kwargs):
+def convert(tmp_path, train, dev, **kwargs):
     for name, rows in (("train", train), ("dev", dev)):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "dev")}
@@ -231,27 +281,51 @@ def splits(tmp_path, train, dev, **kwargs):
     return convert_splits(files, paths, **options), paths
 
 
-def test_a_label_that_training_never_saw(tmp_path):
+def test_a_label_that_the_training_data_lacks_is_an_error_unless_allowed(tmp_path):
     train, dev = [{"text": "a", "label": "WEAR"}, {"text": "c", "label": "FOD"}], [{"text": "b", "label": "WAER"}]
-    with pytest.raises(UserError, match=r"dev.jsonl, line 1: the category 'WAER' is never seen in .*known: FOD, WEAR"):
-        splits(tmp_path, train, dev)
+    with pytest.raises(
+        UserError, match=r"dev.jsonl, line 1: categories: 'WAER' does not occur in .*train.jsonl; known: FOD, WEAR"
+    ):
+        convert(tmp_path, train, dev)
     assert not (tmp_path / "out").exists()  # nothing half-written
-    reports, _ = splits(tmp_path, train, dev, allow_unseen=True)
-    assert reports["dev"].counts["labels that training data lacks"] == 1
+    reports, _ = convert(tmp_path, train, dev, allow_unseen=True)
+    assert reports["dev"].counts["labels that the training data lacks"] == 1
 
 
-def test_splits_share_categories_and_repeats_are_reported(tmp_path):
+def test_splits_share_categories_and_repeated_documents_are_reported(tmp_path):
     train = [{"text": "a", "label": "A"}, {"text": "b", "label": "B"}, {"text": "c", "cats": {"A": 1}}]
-    reports, paths = splits(tmp_path, train, [{"text": "a", "label": "A"}])
+    reports, paths = convert(tmp_path, train, [{"text": "a", "label": "A"}])
     docs = list(read_docs(paths["train"], NLP.vocab))
     assert docs[0].cats == {"A": 1.0, "B": 0.0} and docs[2].cats == {"A": 1.0}  # "cats" says nothing of B
     assert next(read_docs(paths["dev"], NLP.vocab)).cats == {"A": 1.0, "B": 0.0}
     assert reports["dev"].counts["documents that are in train too"] == 1
 
 
-def test_a_file_without_annotations(tmp_path):
+def test_a_file_without_annotation_is_refused(tmp_path):
     with pytest.raises(UserError, match="none of its 1 documents has an annotation"):
-        splits(tmp_path, [{"text": "a", "category": "A"}], [{"text": "b", "label": "A"}])
+        convert(tmp_path, [{"text": "a", "category": "A"}], [{"text": "b", "label": "A"}])
+
+
+def test_keys_that_no_task_reads_are_counted(tmp_path, monkeypatch):
+    """They are in `Record.extra`, as written; a task may claim one."""
+    train = [{"text": "a", "label": "A", "ents": []}, {"text": "b", "label": "A", "id": 7, "ents": [1], "note": None}]
+    dev = [{"text": "c", "label": "A"}]
+    reports, paths = convert(tmp_path, train, dev)
+    unread = {key: count for key, count in reports["train"].counts.items() if key.endswith("which is not read")}
+    assert unread == {
+        "documents with 'ents', which is not read": 2,
+        "documents with 'id', which is not read": 1,
+        "documents with 'note', which is not read": 1,
+    }
+    assert not any("not read" in key for key in reports["dev"].counts)
+    assert [record.extra for record in read_records(tmp_path / "train.jsonl", Report())] == [
+        {"ents": []},
+        {"id": 7, "ents": [1], "note": None},
+    ]
+    assert not any(doc.has_annotation("ENT_IOB") for doc in read_docs(paths["train"], NLP.vocab))
+    monkeypatch.setattr(TextcatTask, "json_keys", ("ents", "note"))
+    reports, _ = convert(tmp_path, train, dev)
+    assert [key for key in reports["train"].counts if "not read" in key] == ["documents with 'id', which is not read"]
 
 
 @settings(deadline=None, max_examples=25)
@@ -266,22 +340,22 @@ def test_shards_keep_every_document_in_order(tmp_path_factory, texts, size):
     assert len(list(folder.iterdir())) == -(-len(texts) // size)
 
 
-def test_writing_again_replaces_and_failing_keeps(tmp_path, monkeypatch):
+def test_writing_again_replaces_a_file_and_failing_keeps_it(tmp_path):
     path = tmp_path / "docs.spacy"
     write_docs([NLP.make_doc("one")], path)
 
-    def broken():
+    def failing():
         yield NLP.make_doc("two")
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError):
-        write_docs(broken(), path)
+        write_docs(failing(), path)
     assert [doc.text for doc in read_docs(path, NLP.vocab)] == ["one"]
 
 
-def test_gold_survives_docbin():
+def test_a_docbin_keeps_the_annotation():
     record = Record(
-        "The pump failed.", "", {"A": 1.0}, True, [Entity(4, 8, "PART")], [Question("1", "What?", [Answer(4, "pump")])]
+        "The pump failed.", "", {"A": 1.0}, True, [Entity(4, 8, "PART")], [Question("1", "What?", [GoldAnswer(4, "pump")])]
     )
     doc = record_to_doc(record, NLP, Report())
     back = next(DocBin().from_bytes(DocBin(docs=[doc]).to_bytes()).get_docs(NLP.vocab))
@@ -290,7 +364,7 @@ def test_gold_survives_docbin():
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs the public benchmark data (set MTL_DATA to its folder)")
-def test_the_public_files_are_read_whole():
+def test_the_public_files_are_read_completely():
     files = {
         "biomedical/ner_bc5cdr/CDR_TrainingSet.PubTator.txt": ("pubtator", 500),
         "biomedical/textcat_abstract_roles/abstract_roles_validation.jsonl": ("jsonl", 919),
@@ -300,7 +374,7 @@ def test_the_public_files_are_read_whole():
     for name, (format, count) in files.items():
         report = Report()
         path = os.path.join(DATA, name)
-        assert guess_format(path) == format
+        assert detect_format(path) == format
         docs = [record_to_doc(record, NLP, report) for record in read_records(path, report)]
         assert len(docs) == count
-        assert not report.counts.get("answers left out, their text is not near the offset")
+        assert not report.counts.get("answers left out because their text is not near the offset")

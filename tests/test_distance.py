@@ -1,37 +1,37 @@
-"""How far domain text is: the measures, and what is recommended."""
+"""How far domain text is from general text: the measures and the recommendation."""
 
 import random
 
 import pytest
 from conftest import save_tiny
 
-from mtl.adapt.distance import DistanceSettings, distance_table, fertility, measure_distance
-from mtl.encoder.sources import load_tokenizer
+from mtl.adaptation.distance import DistanceSettings, distance_table, fertility, measure_distance
+from mtl.encoder.pretrained.sources import load_tokenizer
 from mtl.errors import UserError
 
 
 def write(path, words, count, seed=0):
-    """Documents of 40 of the words, drawn so that some are frequent."""
-    chance = random.Random(seed)
+    """Documents of 40 of the words, some of which are frequent."""
+    rng = random.Random(seed)
     weights = [1 / (1 + i) for i in range(len(words))]
-    path.write_text("\n\n".join(" ".join(chance.choices(words, weights, k=40)) for _ in range(count)))
+    path.write_text("\n\n".join(" ".join(rng.choices(words, weights, k=40)) for _ in range(count)))
     return str(path)
 
 
 def invented(letters, seed):
-    chance = random.Random(seed)
-    return list(dict.fromkeys("".join(chance.choices(letters, k=chance.randint(2, 5))) for _ in range(400)))
+    rng = random.Random(seed)
+    return list(dict.fromkeys("".join(rng.choices(letters, k=rng.randint(2, 5))) for _ in range(400)))
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
-    """Tiny, of bytes, so that no word is unknown; with room for blocks of the default length, and without a masked-LM head."""
+    """Tiny, byte-level, so that no word is unknown; for blocks of the default size; without a masked-LM head."""
     return save_tiny("roberta", tmp_path_factory.mktemp("longer") / "encoder", max_position_embeddings=160)
 
 
 @pytest.fixture
 def texts(tmp_path):
-    """General text, more of its kind, and text of other and longer words."""
+    """General text, more of its kind, and text of other, longer words."""
     common = invented("aeinst", 1)
     far = [first + second for first, second in zip(invented("kqvwxz", 2), invented("bcdfgh", 3))]
     return {
@@ -42,36 +42,36 @@ def texts(tmp_path):
     }
 
 
-@pytest.mark.parametrize("name, recommended", [("near", "nothing"), ("far", "domain text"), ("little", "task text")])
-def test_what_is_recommended(encoder, texts, name, recommended):
-    found = measure_distance(encoder, [texts[name]], [texts["general"]], DistanceSettings(words=3000), lambda _: None)
-    assert found["recommendation"] == recommended
-    assert found["overlap"]["general"] > 0.6 and (found["overlap"]["domain"] < 0.1) == (name != "near")
-    assert found["loss"] is None and "loss" not in found["far"]  # the tiny encoder has no masked-LM head
-    table = distance_table(found)
-    assert f"recommended: {recommended}." in table and "of 2 measures" in table and "no masked-LM head" in table
+@pytest.mark.parametrize("name, recommendation", [("near", "nothing"), ("far", "domain text"), ("little", "task text")])
+def test_far_text_is_recommended_and_little_text_is_not(encoder, texts, name, recommendation):
+    result = measure_distance(encoder, [texts[name]], [texts["general"]], DistanceSettings(words=3000), lambda _: None)
+    assert result["recommendation"] == recommendation
+    assert result["overlap"]["general"] > 0.6 and (result["overlap"]["domain"] < 0.1) == (name != "near")
+    assert result["loss"] is None and "loss" not in result["far"]  # the tiny encoder has no masked-LM head
+    table = distance_table(result)
+    assert f"recommended: {recommendation}." in table and "of 2 measures" in table and "no masked-LM head" in table
     if name == "little":
         assert "6,000 words are little" in table
 
 
-def test_the_loss_counts_where_the_encoder_has_a_head(tmp_path, texts):
+def test_the_loss_is_measured_if_the_encoder_has_a_head(tmp_path, texts):
     from transformers import AutoModelForMaskedLM
 
     folder = save_tiny("bert", tmp_path / "encoder", max_position_embeddings=160)
     AutoModelForMaskedLM.from_pretrained(folder).save_pretrained(folder)
-    found = measure_distance(folder, [texts["far"]], [texts["general"]], DistanceSettings(words=2000), lambda _: None)
-    assert set(found["loss"]) == {"domain", "general"} and all(loss > 0 for loss in found["loss"].values())
-    assert f"{found['loss']['domain']:.2f}" in distance_table(found)
+    result = measure_distance(folder, [texts["far"]], [texts["general"]], DistanceSettings(words=2000), lambda _: None)
+    assert set(result["loss"]) == {"domain", "general"} and all(loss > 0 for loss in result["loss"].values())
+    assert f"{result['loss']['domain']:.2f}" in distance_table(result) and "of 3 measures" in distance_table(result)
 
 
-def test_fertility_counts_wordpieces_a_word(tiny):
+def test_fertility_is_subwords_per_word(tiny):
     tokenizer = load_tokenizer(tiny())
     text = "Crew noted smoke, again."
     expected = len(tokenizer(text, add_special_tokens=False)["input_ids"]) / 4
     assert fertility(tokenizer, [text, text]) == pytest.approx(expected)
 
 
-def test_too_little_text(encoder, texts, tmp_path):
+def test_too_little_text_and_too_small_samples_are_refused(encoder, texts, tmp_path):
     (tmp_path / "short.txt").write_text("only a few words")
     with pytest.raises(UserError, match=r"general text: 4 words are too few .* at least 2,000"):
         measure_distance(encoder, [texts["near"]], [str(tmp_path / "short.txt")], DistanceSettings(), lambda _: None)

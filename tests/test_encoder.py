@@ -8,12 +8,12 @@ from conftest import FAMILIES, TEXTS, save_tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl.encoder.component import tokens_of
-from mtl.encoder.limits import ATTENTION_DROPOUT
 from mtl.encoder.loaders import huggingface_loader, load_encoder, save_encoder
-from mtl.encoder.torch_encoder import Encoder, EncoderSettings
-from mtl.encoder.windows import most_central, window_of_pairs, window_starts
-from mtl.encoder.wordpieces import Tokens
+from mtl.encoder.model.encoder import Encoder, EncoderSettings
+from mtl.encoder.model.subwords import TokenizedText
+from mtl.encoder.model.windows import most_central, window_of_pairs, window_starts
+from mtl.encoder.pretrained.architecture import ATTENTION_DROPOUT
+from mtl.encoder.texts import tokenized_texts
 from mtl.errors import UserError
 
 NLP = spacy.blank("en")
@@ -24,7 +24,7 @@ def load(folder, **kwargs) -> Encoder:
 
 
 def docs_of(texts):
-    return tokens_of([NLP.make_doc(text) for text in texts])
+    return tokenized_texts([NLP.make_doc(text) for text in texts])
 
 
 @given(st.integers(0, 400), st.integers(1, 50), st.integers(0, 60))
@@ -40,24 +40,24 @@ def test_windows_cover_everything_and_are_full(count, size, overlap):
 
 
 @given(st.integers(1, 300), st.integers(2, 40), st.integers(0, 39))
-def test_a_wordpiece_is_read_where_it_is_most_central(count, size, overlap):
+def test_a_subword_is_read_where_it_is_most_central(count, size, overlap):
     starts = window_starts(count, size, overlap)
     best = most_central(count, starts, size)
-    for piece in range(count):
-        margins = [min(piece - s, s + size - 1 - piece) if s <= piece < s + size else -1 for s in starts]
-        assert margins[best[piece]] >= max(margins) - (count <= size), (piece, margins, best[piece])
+    for subword in range(count):
+        margins = [min(subword - s, s + size - 1 - subword) if s <= subword < s + size else -1 for s in starts]
+        assert margins[best[subword]] >= max(margins) - (count <= size), (subword, margins, best[subword])
 
 
-def test_all_pieces_of_a_token_come_from_one_window():
+def test_all_subwords_of_a_token_come_from_one_window():
     starts = window_starts(20, 10, 4)
     token = np.array([0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, 8, 9, 9])
     window = window_of_pairs(token, np.arange(20), starts, 10, 20)
-    for each in set(token):
-        assert len(set(window[token == each])) == 1
+    for index in set(token):
+        assert len(set(window[token == index])) == 1
 
 
 def brute_force_alignment(encoder, doc):
-    """Each token's vector by a slow loop over one unbroken window."""
+    """Each token's vector by a slow loop over a single window with the whole text."""
     tokenizer = encoder.tokenizer
     encoding = tokenizer.backend_tokenizer.encode(doc.text, add_special_tokens=False)
     before, after = encoder.template.ends([])
@@ -66,8 +66,8 @@ def brute_force_alignment(encoder, doc):
         hidden = encoder.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
     rows = []
     for start, end in zip(doc.starts, doc.ends):
-        own = [len(before) + i for i, (s, e) in enumerate(encoding.offsets) if s < end and e > start and e > s]
-        rows.append(hidden[own].mean(0) if own else torch.zeros(encoder.width))
+        subwords = [len(before) + i for i, (s, e) in enumerate(encoding.offsets) if s < end and e > start and e > s]
+        rows.append(hidden[subwords].mean(0) if subwords else torch.zeros(encoder.width))
     return torch.stack(rows) if rows else torch.zeros(0, encoder.width)
 
 
@@ -76,25 +76,25 @@ def test_every_family_loads_and_aligns(tiny, family, tmp_path):
     encoder = load(tiny(family))
     texts = [*TEXTS[:3], "", "  \n ", "👩‍🔧 é́ \u200b ok", "x"]
     docs = docs_of(texts)
-    found = encoder.encode(docs)
-    assert found.lengths.tolist() == [len(doc.starts) for doc in docs]
-    assert torch.isfinite(found.vectors).all()
-    for doc, start, length in zip(docs, found.starts, found.lengths):
+    encoded = encoder.encode(docs)
+    assert encoded.lengths.tolist() == [len(doc.starts) for doc in docs]
+    assert torch.isfinite(encoded.vectors).all()
+    for doc, start, length in zip(docs, encoded.starts, encoded.lengths):
         expected = brute_force_alignment(encoder, doc)
-        torch.testing.assert_close(found.vectors[start : start + length], expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(encoded.vectors[start : start + length], expected, atol=1e-5, rtol=1e-4)
     save_encoder(encoder, tmp_path / "encoder")
     again = Encoder(*load_encoder(tmp_path / "encoder"), encoder.settings)
-    assert torch.equal(again.encode(docs).vectors, found.vectors)
+    assert torch.equal(again.encode(docs).vectors, encoded.vectors)
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_prompts_change_the_vectors_and_keep_the_tokens(tiny, family):
     encoder = load(tiny(family))
     docs = docs_of(TEXTS[:2])
-    one, two = (encoder.encode(docs, [prompt, prompt]) for prompt in ("What failed?", "Where was it?"))
-    assert one.vectors.shape == encoder.encode(docs).vectors.shape
-    assert not torch.allclose(one.vectors, two.vectors)
-    assert not torch.allclose(one.summaries, two.summaries)
+    first, second = (encoder.encode(docs, [prompt, prompt]) for prompt in ("What failed?", "Where was it?"))
+    assert first.vectors.shape == encoder.encode(docs).vectors.shape
+    assert not torch.allclose(first.vectors, second.vectors)
+    assert not torch.allclose(first.summaries, second.summaries)
 
 
 def test_a_prompt_is_encoded_as_the_tokenizer_encodes_a_pair(tiny):
@@ -103,22 +103,22 @@ def test_a_prompt_is_encoded_as_the_tokenizer_encodes_a_pair(tiny):
     inputs = encoder.tokenizer(prompt, text, return_tensors="pt")
     with torch.inference_mode():
         expected = encoder.model(**inputs).last_hidden_state[0]
-    found = encoder.encode(docs_of([text]), [prompt])
-    torch.testing.assert_close(found.summaries[0], expected[0], atol=1e-5, rtol=1e-4)
+    encoded = encoder.encode(docs_of([text]), [prompt])
+    torch.testing.assert_close(encoded.summaries[0], expected[0], atol=1e-5, rtol=1e-4)
     first = inputs.char_to_token(0, 0, sequence_index=1)
     last = inputs.char_to_token(0, len("Replaced") - 1, sequence_index=1)
-    torch.testing.assert_close(found.vectors[0], expected[first : last + 1].mean(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoded.vectors[0], expected[first : last + 1].mean(0), atol=1e-5, rtol=1e-4)
 
 
 @given(st.text(max_size=80))
-def test_the_text_of_a_doc_is_its_own(text):
+def test_the_encoder_gets_the_text_of_a_doc_and_its_tokens(text):
     doc = NLP.make_doc(text)
-    (tokens,) = tokens_of([doc])
+    (tokens,) = tokenized_texts([doc])
     assert tokens.text == doc.text == text
     assert [text[s:e] for s, e in zip(tokens.starts, tokens.ends)] == [token.text for token in doc]
 
 
-def test_real_length_of_families_that_count_positions_from_the_padding_index(tiny):
+def test_the_window_is_right_where_positions_count_from_the_padding_index(tiny):
     assert load(tiny("bert")).window == 64
     assert load(tiny("roberta")).window == 64  # of 66 positions
     assert load(tiny("mpnet")).window == 64
@@ -129,15 +129,15 @@ def test_long_documents_lose_nothing(tiny):
     encoder = load(tiny(), window=32, overlap=8)
     long = " ".join(TEXTS * 40)
     docs = docs_of([long, "short"])
-    found = encoder.encode(docs)
+    encoded = encoder.encode(docs)
     words = [doc.text[start:end] for doc in docs for start, end in zip(doc.starts, doc.ends)]
-    lost = {word for word, aligned in zip(words, found.aligned) if not aligned}
+    lost = {word for word, aligned in zip(words, encoded.aligned) if not aligned}
     assert lost == {"\u200d"}  # the joiner within an emoji, which the tokenizer itself drops
-    assert torch.equal(found.vectors.abs().sum(1) > 0, torch.from_numpy(found.aligned))
+    assert torch.equal(encoded.vectors.abs().sum(1) > 0, torch.from_numpy(encoded.aligned))
 
 
 def test_the_batch_around_a_document_does_not_change_it(tiny):
-    encoder = load(tiny(), window=32, overlap=8, batch_pieces=256)
+    encoder = load(tiny(), window=32, overlap=8, max_batch_subwords=256)
     docs = docs_of([*TEXTS, " ".join(TEXTS * 5), "", "a"])
     together = encoder.encode(docs)
     for i, doc in enumerate(docs):
@@ -150,9 +150,9 @@ def test_the_batch_around_a_document_does_not_change_it(tiny):
 def test_any_text_aligns(tiny_encoders, texts):
     for encoder in tiny_encoders:
         docs = docs_of(texts)
-        found = encoder.encode(docs)
-        assert len(found.vectors) == sum(len(doc.starts) for doc in docs) == len(found.aligned)
-        assert torch.isfinite(found.vectors).all()
+        encoded = encoder.encode(docs)
+        assert len(encoded.vectors) == sum(len(doc.starts) for doc in docs) == len(encoded.aligned)
+        assert torch.isfinite(encoded.vectors).all()
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +163,9 @@ def tiny_encoders(tiny):
 def test_bf16_is_close_and_prediction_leaves_the_mode_alone(tiny):
     docs = docs_of(TEXTS)
     encoder = load(tiny())
-    found = encoder.encode(docs)
-    exact, rough = (one.vectors[found.aligned] for one in (found, load(tiny(), precision="bf16").encode(docs)))
+    encoded = encoder.encode(docs)
+    rounded = load(tiny(), precision="bf16").encode(docs)
+    exact, rough = encoded.vectors[encoded.aligned], rounded.vectors[encoded.aligned]
     assert rough.dtype == torch.float32
     assert torch.nn.functional.cosine_similarity(exact, rough).min() > 0.999
     assert not encoder.training and not torch.equal(exact, rough)
@@ -190,18 +191,18 @@ def test_frozen_layers_take_no_gradient(tiny):
         ({"device": "cuda:77"}, ["device = 'cuda:77'", "auto, cpu, cuda"]),
     ],
 )
-def test_bad_settings_are_named(tiny, settings_, words):
+def test_an_error_names_the_bad_setting_and_what_is_allowed(tiny, settings_, words):
     with pytest.raises(UserError) as error:
         load(tiny(), **settings_)
     assert all(word in str(error.value) for word in words)
 
 
-def test_a_question_longer_than_the_window(tiny):
+def test_a_question_that_does_not_fit_the_window_is_refused(tiny):
     with pytest.raises(UserError, match="too many for window = 64"):
         load(tiny()).encode(docs_of(TEXTS[:1]), ["why " * 100])
 
 
-def test_a_folder_without_tokenizer_or_without_weights(tiny, tmp_path):
+def test_a_folder_that_lacks_its_tokenizer_or_does_not_exist_is_refused(tiny, tmp_path):
     folder = save_tiny("bert", tmp_path / "encoder")
     for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
         (tmp_path / "encoder" / file).unlink()
@@ -211,29 +212,29 @@ def test_a_folder_without_tokenizer_or_without_weights(tiny, tmp_path):
         huggingface_loader(str(tmp_path / "nowhere"))()
 
 
-def test_tokens_of_the_same_text_are_cut_once(tiny):
+def test_a_document_with_several_prompts_gets_the_vectors_of_one(tiny):
     encoder = load(tiny())
     doc = docs_of(TEXTS[:1])[0]
     twice = encoder.encode([doc, doc], ["a", "b"])
-    once = encoder.encode([Tokens(doc.text, doc.starts, doc.ends)], ["b"])
+    once = encoder.encode([TokenizedText(doc.text, doc.starts, doc.ends)], ["b"])
     torch.testing.assert_close(twice.select([1]).vectors, once.vectors, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dropout_of_attention_weights_is_what_the_loader_says(tiny, family):
-    """0 by default, since fused attention on a CPU knows none; dropout of hidden states stays the checkpoint's."""
+    """0 by default, since fused attention on a CPU does not support it; dropout of hidden states stays the checkpoint's."""
     folder = tiny(family)
     for rate in (0.0, 0.3):
         model, _ = huggingface_loader(folder, rate)()
-        found = [rate_ for name in ATTENTION_DROPOUT if (rate_ := getattr(model.config, name, None)) is not None]
-        assert found == [rate]
-        inside = [own for module in model.modules() if isinstance(own := getattr(module, "dropout_prob", None), float)]
-        assert set(inside) <= {rate}
+        in_config = [value for name in ATTENTION_DROPOUT if (value := getattr(model.config, name, None)) is not None]
+        assert in_config == [rate]
+        in_modules = [value for module in model.modules() if isinstance(value := getattr(module, "dropout_prob", None), float)]
+        assert set(in_modules) <= {rate}
     with pytest.raises(UserError, match="attention_dropout = 2"):
         huggingface_loader(folder, 2.0)
 
 
-def test_dropout_and_new_top_layers_by_the_loader(tiny):
+def test_the_loader_sets_dropout_and_gives_top_layers_random_weights(tiny):
     plain, _ = huggingface_loader(tiny())()
     changed, _ = huggingface_loader(tiny(), dropout=0.3, reinit_layers=1)()
     assert changed.config.hidden_dropout_prob == 0.3 and changed.config.attention_probs_dropout_prob == 0.0

@@ -1,11 +1,11 @@
-"""Paragraphs like the labelled documents, and a random control of the same size."""
+"""Selection of paragraphs like the labelled documents, with a random control of the same size."""
 
 import json
 
 import pytest
 import spacy
 
-from mtl.adapt.neighbours import NeighbourSettings, pick_neighbours
+from mtl.adaptation.neighbours import NeighbourSettings, pick_neighbours
 from mtl.data.docs import write_docs
 from mtl.errors import UserError
 
@@ -16,7 +16,7 @@ CAKE = "Stir butter and sugar for {} minutes, add the eggs, and bake the cake un
 @pytest.fixture
 def files(tmp_path):
     pytest.importorskip("bm25s", reason="needs it: pip install spacy-mtl[neighbours]")
-    paragraphs = [kind.format(i, i * 7 % 50) for i in range(60) for kind in (PUMP, CAKE)]
+    paragraphs = [template.format(i, i * 7 % 50) for i in range(60) for template in (PUMP, CAKE)]
     (tmp_path / "large.txt").write_text("\n\n".join("\n".join(paragraphs[i : i + 4]) for i in range(0, 120, 4)))
     nlp = spacy.blank("en")
     write_docs([nlp.make_doc("Pump pressure was lost in flight."), nlp.make_doc("Aircraft in hangar.")], tmp_path / "a.spacy")
@@ -29,8 +29,8 @@ def read(path):
 
 
 def test_neighbours_are_like_the_labelled_documents(files):
-    task = [str(files / "a.spacy"), str(files / "b.jsonl")]
-    report = pick_neighbours(task, [str(files / "large.txt")], files / "near", NeighbourSettings(k=10), echo=lambda _: None)
+    labelled = [str(files / "a.spacy"), str(files / "b.jsonl")]
+    report = pick_neighbours(labelled, [str(files / "large.txt")], files / "near", NeighbourSettings(k=10), echo=lambda _: None)
     near, control = read(files / "near" / "neighbours.jsonl"), read(files / "near" / "random.jsonl")
     assert 10 <= len(near) <= 30 and len(set(near)) == len(near) and all("pump" in text for text in near)
     assert {"cake" in text for text in control} == {True, False}
@@ -42,19 +42,19 @@ def test_neighbours_are_like_the_labelled_documents(files):
     assert json.loads((files / "near" / "neighbours.json").read_text()) == report
 
 
-def test_what_is_tested_on_is_left_out(files):
+def test_the_text_of_evaluation_files_is_left_out(files):
     (files / "dev.jsonl").write_text(json.dumps({"text": PUMP.format(3, 21), "label": "x"}) + "\n")
-    given = [str(files / "b.jsonl")], [str(files / "large.txt")]
-    pick_neighbours(*given, files / "near", NeighbourSettings(k=200), [str(files / "dev.jsonl")], echo=lambda _: None)
-    both = read(files / "near" / "neighbours.jsonl") + read(files / "near" / "random.jsonl")
-    assert PUMP.format(4, 28) in both and PUMP.format(3, 21) not in both
+    labelled, large, dev = ([str(files / name)] for name in ("b.jsonl", "large.txt", "dev.jsonl"))
+    pick_neighbours(labelled, large, files / "near", NeighbourSettings(k=200), dev, echo=lambda _: None)
+    texts = read(files / "near" / "neighbours.jsonl") + read(files / "near" / "random.jsonl")
+    assert PUMP.format(4, 28) in texts and PUMP.format(3, 21) not in texts
 
 
-def test_mistakes(files):
-    task, large = [str(files / "b.jsonl")], [str(files / "large.txt")]
+def test_a_wrong_setting_and_missing_text_are_named(files):
+    labelled, large = [str(files / "b.jsonl")], [str(files / "large.txt")]
     with pytest.raises(UserError, match="k = 0 is out of range"):
-        pick_neighbours(task, large, files / "near", NeighbourSettings(k=0))
+        pick_neighbours(labelled, large, files / "near", NeighbourSettings(k=0))
     with pytest.raises(UserError, match=r"large.txt: no text found after cleaning"):
-        pick_neighbours(task, large, files / "near", NeighbourSettings(min_words=1000), echo=lambda _: None)
+        pick_neighbours(labelled, large, files / "near", NeighbourSettings(min_words=1000), echo=lambda _: None)
     with pytest.raises(UserError, match=r"nowhere.jsonl: no such file"):
         pick_neighbours([str(files / "nowhere.jsonl")], large, files / "near", NeighbourSettings(), echo=lambda _: None)

@@ -1,5 +1,8 @@
 """Decoding, metrics, and the QA component."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import spacy
@@ -12,21 +15,23 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from mtl.errors import UserError
-from mtl.heads.qa.metrics import ALWAYS, best_threshold, exact_match, normalize, score_answers, token_f1
-from mtl.heads.qa.module import SpanLogits, best_spans, span_loss
+from mtl.tasks.qa.metrics import ALWAYS, best_threshold, exact_match, normalize, score_answers, token_f1
+from mtl.tasks.qa.module import SpanLogits, best_spans, span_loss
+
+HEADS = ("textcat", "ner", "qa")
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(0, 10_000), st.integers(0, 12), st.integers(1, 15), st.integers(1, 6))
 def test_best_spans_equal_enumeration(seed, tokens, longest, count):
-    chance = np.random.default_rng(seed)
-    start, end = chance.normal(size=(2, tokens))
-    found = best_spans(start, end, longest, count)
-    every = sorted(
+    rng = np.random.default_rng(seed)
+    start, end = rng.normal(size=(2, tokens))
+    spans = best_spans(start, end, longest, count)
+    enumerated = sorted(
         ((start[s] + end[e], s, e + 1) for s in range(tokens) for e in range(s, min(s + longest, tokens))), reverse=True
     )
-    assert [span[1:] for span in found] == [span[1:] for span in every[:count]]
-    assert [span[0] for span in found] == pytest.approx([span[0] for span in every[:count]])
+    assert [span[1:] for span in spans] == [span[1:] for span in enumerated[:count]]
+    assert [span[0] for span in spans] == pytest.approx([span[0] for span in enumerated[:count]])
 
 
 def test_metrics_are_those_of_squad():
@@ -40,7 +45,7 @@ def test_metrics_are_those_of_squad():
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5).map(float), st.sampled_from([0.0, 0.5, 1.0]), st.booleans()), max_size=12))
-def test_the_threshold_is_the_best_there_is(rows):
+def test_no_threshold_is_better_than_the_tuned_one(rows):
     rows = [(margin, f1 if answerable else 0.0, answerable) for margin, f1, answerable in rows]
     threshold, best = best_threshold(rows)
 
@@ -56,7 +61,7 @@ def test_the_threshold_is_the_best_there_is(rows):
 
 @pytest.fixture(scope="module")
 def trained(tiny):
-    nlp = make_nlp(tiny(), qa={"max_answer_tokens": 8, "n_best": 3})
+    nlp = make_nlp(tiny(), HEADS, qa={"max_answer_tokens": 8, "n_best": 3})
     overfit(nlp)
     nlp.evaluate(sample_examples(nlp))  # tunes the threshold
     return nlp
@@ -66,8 +71,8 @@ def test_it_overfits_and_knows_when_there_is_no_answer(trained):
     scores = trained.evaluate(sample_examples(trained))
     assert scores["qa_f1"] > 0.9
     assert trained("The pump failed in Oslo.")._.ask("What failed?").text == "The pump"
-    silent = trained("The pump failed in Oslo.")._.ask("Who called?")
-    assert silent.text == "" and silent.span is None and silent.no_answer_score > 0
+    none = trained("The pump failed in Oslo.")._.ask("Who called?")
+    assert none.text == "" and none.span is None and none.no_answer_score > 0
 
 
 def test_questions_go_through_the_pipe(trained):
@@ -90,7 +95,7 @@ def test_n_best_are_in_order_and_probabilities(trained):
     assert scores == sorted(scores, reverse=True) and sum(scores) + answers[0].no_answer_score <= 1 + 1e-6
 
 
-def test_one_pass_a_document_and_one_a_question(trained):
+def test_a_document_is_encoded_once_and_once_for_each_question(trained):
     encoder = trained.get_pipe("transformer").encoder
     before = encoder.passes
     trained("The valve leaked.")
@@ -102,7 +107,7 @@ def test_one_pass_a_document_and_one_a_question(trained):
 
 
 def test_the_threshold_is_kept_and_not_tuned_once_loaded(trained, tmp_path):
-    trained.get_pipe("qa").cfg["tuned_threshold"] = -0.5668  # not every JSON reader gives every float back
+    trained.get_pipe("qa").cfg["tuned_threshold"] = -0.5668  # not every JSON reader returns every float exactly
     from_bytes = English.from_config(trained.config).from_bytes(trained.to_bytes())
     assert from_bytes.get_pipe("qa").threshold == -0.5668
     trained.to_disk(tmp_path)
@@ -117,13 +122,13 @@ def test_the_threshold_is_kept_and_not_tuned_once_loaded(trained, tmp_path):
     assert always(doc)._.answers["q1"].text and len(doc.spans["answers"]) == 2  # the config's own settings hold at load
 
 
-def test_a_question_of_a_document_without_wordpieces(trained, tmp_path):
+def test_a_question_about_a_document_without_subwords_can_be_scored_and_saved(trained, tmp_path):
     trained.evaluate([Example(trained.make_doc(" "), gold_doc(trained, " ", qas={"Who?": None}))])
     trained.to_disk(tmp_path)  # its margin is -inf, which JSON cannot hold
     trained.evaluate(sample_examples(trained))
 
 
-def test_two_heads_of_the_same_kind_and_a_removed_one(trained):
+def test_a_head_without_weights_and_a_removed_one_answer_nothing(trained):
     trained.add_pipe("mtl_qa", name="other")
     with trained.select_pipes(disable=["other"]):
         assert trained("The pump failed in Oslo.")._.ask("What failed?").text == "The pump"
@@ -132,7 +137,7 @@ def test_two_heads_of_the_same_kind_and_a_removed_one(trained):
 
 
 @pytest.mark.parametrize("questions", ["What?", [""], [3], {"a": ""}, 5, iter(["What?"]), {1: "What?", "1": "Who?"}])
-def test_bad_questions(trained, questions):
+def test_unusable_questions_are_refused(trained, questions):
     doc = trained.make_doc("The valve leaked.")
     doc._.questions = questions
     with pytest.raises(UserError, match=r"doc\._\.questions"):
@@ -147,22 +152,67 @@ def test_bad_questions(trained, questions):
         trained("The valve leaked.")._.ask("What?", n=0)
 
 
-def test_a_doc_of_another_pipeline(trained):
+def test_a_doc_of_a_pipeline_without_the_head_cannot_be_asked(trained):
     with pytest.raises(UserError, match="no pipeline with an 'mtl_qa'"):
         spacy.blank("en")("The valve leaked.")._.ask("What leaked?")
 
 
-def test_answers_in_long_documents_cross_windows(tiny):
-    nlp = make_nlp(tiny(), model={"window": 32, "overlap": 8})
+def test_a_doc_is_answered_by_the_head_that_it_went_through_last(trained, tmp_path):
+    """Two pipelines share a vocabulary. A Doc that went through neither is answered by the one that was made last."""
+    trained.to_disk(tmp_path)
+    settings = {"components.qa.threshold": 1e9}  # it never answers
+    silent = spacy.load(tmp_path, vocab=trained.vocab, config=settings)
+    text = "The pump failed in Oslo."
+    answered, unanswered = trained(text), silent(text)
+    assert answered._.ask("What failed?").text == "The pump" and unanswered._.ask("What failed?").text == ""
+    assert silent(answered)._.ask("What failed?").text == "" and trained(unanswered)._.ask("What failed?").text == "The pump"
+    assert trained.make_doc(text)._.ask("What failed?").text == ""
+
+
+def test_neither_a_doc_nor_a_pipeline_is_kept(tiny):
+    """Docs are forgotten with the last reference to them, and pipelines with their last Doc."""
+    nlp = make_nlp(tiny(), ("qa",))
+    doc = nlp("The pump failed in Oslo.")
+    references = weakref.ref(doc), weakref.ref(nlp.get_pipe("qa"))
+    del nlp
+    gc.collect()
+    assert doc._.ask("What failed?").question == "What failed?"
+    del doc
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+def test_the_scores_of_evaluations_in_training_are_kept(tiny):
+    """Sampling strategies such as `mtl.DevGapSampling.v1` read them."""
+    nlp = make_nlp(tiny(), ("qa",))
+    examples = sample_examples(nlp)
+    overfit(nlp, examples, steps=2)
+    scores = nlp.evaluate(examples)
+    assert nlp.get_pipe("qa").score_history == [{name: value for name, value in scores.items() if name.startswith("qa_")}]
+
+
+def test_answers_in_long_documents_are_found_in_every_window_and_across_windows(tiny):
+    """Every span of up to three tokens is a candidate, wherever it is, with the score that the head gives it."""
+    nlp = make_nlp(tiny(), HEADS, model={"window": 32, "overlap": 8}, qa={"max_answer_tokens": 3, "threshold": ALWAYS})
     filler = "Nothing was found. " * 30
     doc = nlp(filler + "The pump failed in Oslo. " + filler)
-    best = nlp.get_pipe("qa").ask(doc, "What failed?", n=5)
-    assert all(answer.span is None or len(answer.span) <= 30 for answer in best)
+    head, transformer = nlp.get_pipe("qa"), nlp.get_pipe("transformer")
+    answers = {(answer.span.start, answer.span.end): answer for answer in head.ask(doc, "What failed?", n=10_000)}
+    with torch.no_grad():
+        logits = head.module(transformer.encode([doc], ["What failed?"]))
+        start, end = (table[0, 1:].double().numpy() for table in (logits.start, logits.end))
+        no_answer = (logits.start[0, 0] + logits.end[0, 0]).item()
+    assert len(doc) > 200
+    assert answers.keys() == {(s, e + 1) for s in range(len(doc)) for e in range(s, min(s + 3, len(doc)))}
+    for (first, after), answer in answers.items():
+        assert answer.margin == pytest.approx(start[first] + end[after - 1] - no_answer, abs=1e-4)
+    margins = [answer.margin for answer in answers.values()]
+    assert margins == sorted(margins, reverse=True)
 
 
-def test_scores_of_windows_compare(tiny):
+def test_scores_are_comparable_across_windows(tiny):
     """All windows share one softmax: probabilities over the whole document sum to at most 1."""
-    nlp = make_nlp(tiny(), model={"window": 32, "overlap": 8})
+    nlp = make_nlp(tiny(), HEADS, model={"window": 32, "overlap": 8})
     nlp.get_pipe("qa").cfg["threshold"] = ALWAYS
     doc = nlp("The pump failed in Oslo. " * 12)
     answers = doc._.ask("What failed?", n=500)
@@ -183,7 +233,7 @@ def test_the_loss_is_that_of_whole_gold_spans():
 
 
 def test_gold_answers_train_through_long_documents(tiny):
-    nlp = make_nlp(tiny(), model={"window": 32, "overlap": 8})
+    nlp = make_nlp(tiny(), HEADS, model={"window": 32, "overlap": 8})
     text = "Nothing was found. " * 20 + "The pump failed in Oslo."
     example = Example(nlp.make_doc(text), gold_doc(nlp, text, qas={"What failed?": "The pump"}))
     losses = overfit(nlp, [example], steps=30)

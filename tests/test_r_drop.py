@@ -1,4 +1,4 @@
-"""R-Drop: two passes under different dropout, and what it costs that their predictions differ."""
+"""R-Drop: two passes under different dropout masks, and a loss on the difference of their predictions."""
 
 import math
 
@@ -8,41 +8,43 @@ from conftest import make_nlp, sample_examples, save_tiny
 from thinc.api import fix_random_seed
 
 from mtl.encoder.component import Transformer
-from mtl.encoder.torch_encoder import Encoder
+from mtl.encoder.model.encoder import Encoder
 from mtl.errors import UserError
-from mtl.heads.loss import Loss, divergence, with_consistency, yes_and_no
+from mtl.tasks.loss import Loss, binary_logits, divergence, with_consistency
 from mtl.training.optimizer import adamw
 
+HEADS = ("textcat", "ner", "qa")
 
-def test_the_divergence_by_hand():
-    """p = (1/2, 1/2) and q = (3/4, 1/4): half of KL(p, q) + KL(q, p); the mean over rows with one that does not differ."""
+
+def test_the_divergence_is_that_computed_by_hand():
+    """p = (1/2, 1/2) and q = (3/4, 1/4): half of KL(p, q) + KL(q, p); the mean over two rows, one without a difference."""
     p, q = torch.tensor([0.5, 0.5]).log(), torch.tensor([0.75, 0.25]).log()
-    there = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
-    back = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
-    assert divergence(p, q).item() == pytest.approx((there + back) / 2, rel=1e-5)
-    assert divergence(torch.stack([p, p]), torch.stack([q, p])).item() == pytest.approx((there + back) / 4, rel=1e-5)
-    (yes,) = yes_and_no(torch.tensor([0.0, math.log(3)]))
-    assert torch.allclose(yes.exp(), torch.tensor([[0.5, 0.5], [0.75, 0.25]]))
+    p_to_q = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    q_to_p = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert divergence(p, q).item() == pytest.approx((p_to_q + q_to_p) / 2, rel=1e-5)
+    assert divergence(torch.stack([p, p]), torch.stack([q, p])).item() == pytest.approx((p_to_q + q_to_p) / 4, rel=1e-5)
+    (log_probabilities,) = binary_logits(torch.tensor([0.0, math.log(3)]))
+    assert torch.allclose(log_probabilities.exp(), torch.tensor([[0.5, 0.5], [0.75, 0.25]]))
 
 
-def test_what_cannot_be_does_not_count():
+def test_impossible_outcomes_do_not_count():
     """Start logits of the shorter of two documents end in -inf."""
     logits = torch.tensor([[1.0, 2.0, -math.inf]], requires_grad=True)
-    apart = divergence(logits, torch.tensor([[2.0, 1.0, -math.inf]]))
-    apart.backward()
-    assert apart.item() == pytest.approx(divergence(torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, 1.0]])).item())
+    difference = divergence(logits, torch.tensor([[2.0, 1.0, -math.inf]]))
+    difference.backward()
+    assert difference.item() == pytest.approx(divergence(torch.tensor([[1.0, 2.0]]), torch.tensor([[2.0, 1.0]])).item())
     assert torch.isfinite(logits.grad).all()
 
 
-def test_the_mean_of_both_losses_and_the_strength():
+def test_the_loss_is_the_mean_of_both_plus_the_divergence_times_its_weight():
     p, q = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0]])
-    found = with_consistency(Loss(torch.tensor(1.0), 4, (p,)), Loss(torch.tensor(3.0), 4, (q,)), 5.0)
-    assert found.mean.item() == pytest.approx(2 + 5 * divergence(p, q).item()) and found.count == 4
+    loss = with_consistency(Loss(torch.tensor(1.0), 4, (p,)), Loss(torch.tensor(3.0), 4, (q,)), 5.0)
+    assert loss.mean.item() == pytest.approx(2 + 5 * divergence(p, q).item()) and loss.count == 4
     assert with_consistency(Loss(torch.tensor(1.0), 4), Loss(torch.tensor(3.0), 4), 5.0).mean.item() == 2  # a regressor's
 
 
-@pytest.mark.parametrize("head", ["textcat", "ner", "qa"])
-def test_it_costs_what_differs(tmp_path, head):
+@pytest.mark.parametrize("head", HEADS)
+def test_the_loss_grows_by_the_divergence_under_dropout_only(tmp_path, head):
     """Without dropout the passes are the same, and so is the loss; with it the loss is higher by the divergence."""
     losses = {}
     for rate in (0.0, 0.3):
@@ -58,26 +60,26 @@ def test_it_costs_what_differs(tmp_path, head):
 
 def test_all_heads_share_both_passes_and_learn(tmp_path, monkeypatch):
     encoded = []
-    whole = Encoder.encode
+    encode = Encoder.encode
     monkeypatch.setattr(
         Encoder, "encode", lambda self, docs, prompts=None, train=False: encoded.append((len(docs), prompts is not None, train))
-        or whole(self, docs, prompts, train=train)
+        or encode(self, docs, prompts, train=train)
     )  # fmt: skip
-    nlp = make_nlp(save_tiny("bert", tmp_path / "encoder", hidden_dropout_prob=0.1))
+    nlp = make_nlp(save_tiny("bert", tmp_path / "encoder", hidden_dropout_prob=0.1), HEADS)
     nlp.get_pipe("transformer").r_drop = 1.0
-    examples, optimizer = sample_examples(nlp), adamw(3e-3, head_factor=3.0)
+    examples, optimizer = sample_examples(nlp), adamw(3e-3, head_lr_multiplier=3.0)
     encoded.clear()
     first = nlp.update(examples, sgd=optimizer, losses={})
     plain = sum(size for size, prompted, train in encoded if train and not prompted)
-    assert plain == 2 * 7  # each document with categories or entities twice, not once a head
+    assert plain == 2 * 7  # each document with categories or entities twice, not once for each head
     assert sum(size for size, prompted, train in encoded if train and prompted) == 2 * 7
     for _ in range(60):
         last = nlp.update(examples, sgd=optimizer, losses={})
-    assert all(last[head] < 0.5 * first[head] for head in ("textcat", "ner", "qa"))
+    assert all(last[head] < 0.5 * first[head] for head in HEADS)
 
 
-def test_the_setting(tiny):
+def test_it_is_off_by_default_and_a_negative_weight_is_refused(tiny):
     with pytest.raises(UserError, match=r"components.transformer.r_drop = -1"):
-        Transformer(None, None, balance=None, r_drop=-1.0)
+        Transformer(None, None, weighting=None, r_drop=-1.0)
     nlp = make_nlp(tiny(), ("textcat",))
     assert nlp.config["components"]["transformer"]["r_drop"] == 0.0

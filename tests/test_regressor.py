@@ -1,4 +1,4 @@
-"""`mtl_regressor`: a number a document."""
+"""`mtl_regressor`: a number for each document."""
 
 import json
 import math
@@ -10,22 +10,25 @@ from conftest import make_nlp, overfit
 from spacy.training import Example
 
 from mtl.cli.app import app
-from mtl.data.docs import gold_number, read_docs, set_gold_number, write_docs
+from mtl.data.docs import read_docs, write_docs
 from mtl.errors import UserError
-from mtl.heads.regressor.component import score_numbers
+from mtl.sampling.corpus import count_encoded_words, multi_task_corpus
+from mtl.tasks.regressor.component import score_numbers
+from mtl.tasks.regressor.task import gold_number, set_gold_number
+from mtl.training.evaluation import score_named
 
 ROWS = [("The pump failed in Oslo.", 120.0), ("The valve leaked.", 80.0), ("Nothing was found.", 100.0), ("Crew flew.", 95.0),
         ("The wire chafed in the bay.", 131.0), ("A valve at Oslo was bad.", 74.0)]  # fmt: skip
 
 
 def examples_of(nlp, rows=ROWS):
-    found = []
+    examples = []
     for text, number in rows:
         reference = nlp.make_doc(text)
         if number is not None:
             set_gold_number(reference, number)
-        found.append(Example(nlp.make_doc(text), reference))
-    return found
+        examples.append(Example(nlp.make_doc(text), reference))
+    return examples
 
 
 def with_regressor(tiny, examples=examples_of, name="regressor", **settings):
@@ -35,7 +38,7 @@ def with_regressor(tiny, examples=examples_of, name="regressor", **settings):
     return nlp
 
 
-def test_it_overfits_and_comes_back_the_same(tiny, tmp_path):
+def test_it_overfits_and_predicts_the_same_once_loaded(tiny, tmp_path):
     nlp = with_regressor(tiny)
     assert nlp("The pump failed.")._.score == pytest.approx(100, abs=20)  # starts near the mean
     losses = overfit(nlp, examples_of(nlp), steps=150)
@@ -55,19 +58,18 @@ def test_it_overfits_and_comes_back_the_same(tiny, tmp_path):
     assert alone.cfg["mean"] == pytest.approx(100.0)
 
 
-def test_the_scores_by_hand(nlp):
+def test_the_scores_are_those_computed_by_hand():
     rows = [("a", 1.0), ("b", 2.0), ("c", 4.0), ("d", None)]
-    nlp_ = spacy.blank("en")
-    examples = examples_of(nlp_, rows)
+    examples = examples_of(spacy.blank("en"), rows)
     if not examples[0].predicted.has_extension("score"):
         examples[0].predicted.set_extension("score", default=None)
     for example, value in zip(examples, (2.0, 1.0, 4.0, 9.0)):
         example.predicted._.score = value
-    found = score_numbers(examples, key="score")
-    assert found["score_mae"] == pytest.approx(2 / 3) and found["score_rmse"] == pytest.approx(math.sqrt(2 / 3))
-    assert found["score_spearman"] == pytest.approx(0.5)  # ranks 2 1 3 against 1 2 3: 1 - 6 * 2 / (3 * 8)
-    gold, guess = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([2.0, 1.0, 4.0])
-    assert found["score_pearson"] == pytest.approx(torch.corrcoef(torch.stack([gold, guess]))[0, 1].item())
+    scores = score_numbers(examples, key="score")
+    assert scores["score_mae"] == pytest.approx(2 / 3) and scores["score_rmse"] == pytest.approx(math.sqrt(2 / 3))
+    assert scores["score_spearman"] == pytest.approx(0.5)  # ranks 2 1 3 against 1 2 3: 1 - 6 * 2 / (3 * 8)
+    gold, predicted = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([2.0, 1.0, 4.0])
+    assert scores["score_pearson"] == pytest.approx(torch.corrcoef(torch.stack([gold, predicted]))[0, 1].item())
     assert score_numbers(examples[3:], key="score") == {}
     assert score_numbers(examples[:1], key="score")["score_pearson"] is None
 
@@ -78,12 +80,12 @@ def test_documents_without_a_number_teach_and_count_nothing(tiny):
     assert losses["regressor"] == 0.0 and "score_mae" not in nlp.evaluate(examples_of(nlp, [("The pump.", None)]))
 
 
-def test_two_of_them_with_keys_of_their_own(tiny):
+def test_two_regressors_have_their_own_keys(tiny):
     def both(nlp):
-        found = examples_of(nlp)
-        for example in found:
+        examples = examples_of(nlp)
+        for example in examples:
             set_gold_number(example.reference, 1.0, "hours")
-        return found
+        return examples
 
     nlp = with_regressor(tiny, both)
     nlp.add_pipe("mtl_regressor", name="hours", config={"key": "hours"})
@@ -92,18 +94,17 @@ def test_two_of_them_with_keys_of_their_own(tiny):
     doc = nlp("The pump failed.")
     assert doc._.hours == pytest.approx(1.0, abs=1.0) and abs(doc._.score) > 20
     assert {"hours_mae", "score_mae"} <= set(nlp.evaluate(both(nlp)))
-    from mtl.training.evaluation import name_of
+    titles = [score_named(key).title for key in ("hours_mae", "score_mae")]
+    assert titles == ["hours: mean absolute error", "numbers: mean absolute error"]
 
-    assert name_of("hours_mae") == "hours: mean absolute error" and name_of("score_mae") == "numbers: mean absolute error"
 
-
-def test_mistakes(tiny):
+def test_unusable_settings_and_annotation_are_refused(tiny):
     nlp = with_regressor(tiny)
     with pytest.raises(UserError, match=r"components.other.key = 'a b'"):
         nlp.add_pipe("mtl_regressor", name="other", config={"key": "a b"})
     with pytest.raises(UserError, match="has no training data"):
         with_regressor(tiny, lambda nlp: examples_of(nlp, [("The pump.", None)]))
-    with pytest.raises(UserError, match="nan is annotated, which is no finite number"):
+    with pytest.raises(UserError, match="a document is annotated with nan, which is not a finite number"):
         with_regressor(tiny, lambda nlp: examples_of(nlp, [("The pump.", float("nan"))]))
     with pytest.raises(UserError, match="has no labels"):
         nlp.get_pipe("regressor").add_label("A")
@@ -117,22 +118,20 @@ def test_numbers_from_a_file_to_a_table(tiny, tmp_path, capsys):
     nlp = with_regressor(tiny)
     assert [gold_number(doc) for doc in read_docs(tmp_path / "train.spacy", nlp.vocab)] == [120.0, 80.0, 100.0, 95.0]
     nlp.to_disk(tmp_path / "pipeline")
-    given = [str(tmp_path / name) for name in ("pipeline", "dev.spacy")]
-    app(["evaluate", *given, "--train", str(tmp_path / "train.spacy")], standalone_mode=False)
-    said = capsys.readouterr().out
-    assert "4 documents with a score" in said and "numbers: mean absolute error" in said
-    assert "28.5  (mean of the training data)" in said  # |131 - 98.75| and |74 - 98.75|
+    arguments = [str(tmp_path / name) for name in ("pipeline", "dev.spacy")]
+    app(["evaluate", *arguments, "--train", str(tmp_path / "train.spacy")], standalone_mode=False)
+    output = capsys.readouterr().out
+    assert "4 documents with a score" in output and "numbers: mean absolute error" in output
+    assert "28.5  (mean of the training data)" in output  # |131 - 98.75| and |74 - 98.75|
     (tmp_path / "bad.jsonl").write_text('{"text": "a", "score": "high"}')
-    with pytest.raises(UserError, match=r"bad.jsonl, line 1: \"score\" is a number, got 'high'"):
+    with pytest.raises(UserError, match=r"bad.jsonl, line 1: \"score\" must be a number, got 'high'"):
         app(["convert", str(tmp_path / "bad.jsonl"), "--out", str(tmp_path)], standalone_mode=False)
 
 
-def test_the_regressor_learns_from_a_mixture_in_a_docbin(tiny, tmp_path):
-    from mtl.mixture.reader import count_encoded_words, mixed_corpus
-
+def test_the_regressor_learns_from_a_docbin_in_a_multi_task_corpus(tiny, tmp_path):
     nlp = with_regressor(tiny)
     write_docs([eg.reference for eg in examples_of(nlp)], tmp_path / "a.spacy")
-    corpus = mixed_corpus({"a": tmp_path / "a.spacy"})
+    corpus = multi_task_corpus({"a": tmp_path / "a.spacy"})
     examples = list(corpus(nlp))
-    assert nlp.get_pipe("regressor")._annotated == len(ROWS)
+    assert nlp.get_pipe("regressor")._scanned_count == len(ROWS)
     assert all(count_encoded_words(eg) == len(eg.reference) for eg in examples)

@@ -1,4 +1,4 @@
-"""`mtl_tagger`: a tag a token."""
+"""`mtl_tagger`: a tag for each token."""
 
 import pytest
 import spacy
@@ -15,13 +15,13 @@ NAMES = {"D": "DET", "N": "NOUN", "V": "VERB", "P": "ADP", ".": "PUNCT"}
 
 
 def examples_of(nlp, attr="TAG", rows=ROWS):
-    found = []
+    examples = []
     for text, tags in rows:
         words = text.split()
         values = [(tag if attr == "TAG" else NAMES[tag]) if tag != "_" else "" for tag in tags.split()]
         reference = Doc(nlp.vocab, words=words, **{"tags" if attr == "TAG" else "pos": values})
-        found.append(Example(Doc(nlp.vocab, words=words), reference))
-    return found
+        examples.append(Example(Doc(nlp.vocab, words=words), reference))
+    return examples
 
 
 def with_tagger(tiny, attr="TAG", **settings):
@@ -32,7 +32,7 @@ def with_tagger(tiny, attr="TAG", **settings):
 
 
 @pytest.mark.parametrize("attr", ["TAG", "POS"])
-def test_it_overfits_and_comes_back_the_same(tiny, tmp_path, attr):
+def test_it_overfits_and_predicts_the_same_once_loaded(tiny, tmp_path, attr):
     nlp = with_tagger(tiny, attr)
     overfit(nlp, examples_of(nlp, attr), steps=80)
     assert nlp.evaluate(examples_of(nlp, attr))[f"{attr.lower()}_acc"] == 1.0
@@ -70,8 +70,8 @@ def test_a_tag_may_be_added_and_the_others_stay(tiny):
     assert torch.equal(head.module.output.weight[:-1], before)
 
 
-def test_mistakes(tiny):
+def test_unusable_settings_and_tags_are_refused(tiny):
     with pytest.raises(UserError, match=r"components.tagger.attr = 'LEMMA' is not known; allowed: 'TAG', 'POS'"):
         with_tagger(tiny, "LEMMA")
-    with pytest.raises(UserError, match=r"'N' is no universal part of speech; for other tags set attr = \"TAG\""):
+    with pytest.raises(UserError, match=r"'N' is not a universal part of speech; for other tags set .*attr = \"TAG\""):
         with_tagger(tiny, "POS").get_pipe("tagger").add_label("N")

@@ -1,4 +1,4 @@
-"""Distillation: a finished pipeline teaches a head, with a share that falls to nothing."""
+"""Distillation: a finished pipeline teaches a head, and its share of the loss falls to 0."""
 
 import math
 
@@ -9,20 +9,21 @@ from conftest import gold_doc, make_nlp, overfit, sample_examples, save_tiny
 from spacy.training import Example
 
 from mtl.errors import UserError
-from mtl.heads.loss import LOWEST, Loss, taught_by
-from mtl.heads.teacher import Teacher
-from mtl.training.checkpoint import learned, take
+from mtl.tasks.loss import MIN_LOGIT, Loss, distillation_loss
+from mtl.tasks.teacher import Teacher
+from mtl.training.checkpoint import learned_state, restore_learned_state
 from mtl.training.optimizer import adamw
 
+HEADS = ("textcat", "ner", "qa")
 TEXTS = ["The pump failed in Oslo.", "The valve leaked.", "A valve at Oslo was bad."]
 
 
 @pytest.fixture(scope="module")
 def teachers(tiny, tmp_path_factory):
-    """A pipeline with all heads that knows the examples; of another width than its students."""
+    """A pipeline with three heads that knows the examples; its width differs from its students'."""
     folder = tmp_path_factory.mktemp("teacher")
     wide = save_tiny("bert", folder / "encoder", hidden_size=48)
-    nlp = make_nlp(wide)
+    nlp = make_nlp(wide, HEADS)
     overfit(nlp, steps=80)
     nlp.to_disk(folder / "pipeline")
     return str(folder / "pipeline")
@@ -35,8 +36,8 @@ def student(tiny, head, teacher, steps, examples=sample_examples):
 
 
 def wrong(nlp):
-    """The examples with annotation that says the opposite, or nothing of what the teacher knows."""
-    found = []
+    """The examples with annotation that contradicts the teacher, or lacks what it knows."""
+    examples = []
     for example in sample_examples(nlp):
         reference = example.reference
         cats = {label: 1 - value for label, value in reference.cats.items()} or None
@@ -46,12 +47,12 @@ def wrong(nlp):
         gold = gold_doc(nlp, example.text, cats, ents, qas)
         if ents is not None and example.text == TEXTS[0]:
             gold.set_ents([gold[1:2].char_span(0, 4, label="PART"), gold[4:5].char_span(0, 4, label="LOC")], default="outside")
-        found.append(Example(nlp.make_doc(example.text), gold))
-    return found
+        examples.append(Example(nlp.make_doc(example.text), gold))
+    return examples
 
 
-@pytest.mark.parametrize("head", ["textcat", "ner", "qa"])
-def test_a_student_learns_what_the_teacher_says_and_not_the_annotation(tiny, teachers, head):
+@pytest.mark.parametrize("head", HEADS)
+def test_a_student_learns_from_the_teacher_and_not_from_wrong_annotation(tiny, teachers, head):
     """The annotation is wrong, and the teacher's share is nearly 1 throughout."""
     nlp = student(tiny, head, teachers, 1_000_000, wrong)
     overfit(nlp, wrong(nlp), steps=120)
@@ -61,7 +62,7 @@ def test_a_student_learns_what_the_teacher_says_and_not_the_annotation(tiny, tea
     assert gold[key] > 0.9 and scores[key] > 0.85
 
 
-def test_the_share_falls_along_a_line_and_the_loss_is_mixed(tiny, teachers):
+def test_the_share_falls_linearly_and_the_loss_is_mixed(tiny, teachers):
     nlp = student(tiny, "textcat", teachers, 4)
     head, transformer = nlp.get_pipe("textcat"), nlp.get_pipe("transformer")
     overfit(nlp, steps=10)
@@ -69,17 +70,17 @@ def test_the_share_falls_along_a_line_and_the_loss_is_mixed(tiny, teachers):
     examples = [eg for eg in wrong(nlp) if eg.reference.cats]
     rows = list(enumerate(examples))
     with torch.no_grad():
-        found = head.loss(rows, transformer.batch(examples), 0.0)
-        gold, taught = found.mean.item(), taught_by(found, head.teacher.logits(rows)).mean.item()
+        loss = head.loss(rows, transformer.batch(examples), 0.0)
+        gold, taught = loss.mean.item(), distillation_loss(loss, head.teacher.logits(rows)).mean.item()
     assert gold != pytest.approx(taught, rel=1e-3)
-    for share in (1.0, 0.75, 0.5, 0.25, 0.0, 0.0):
-        assert head.teacher.share == share
+    for step, share in enumerate((1.0, 0.75, 0.5, 0.25, 0.0, 0.0)):
+        assert head.teacher.steps_done == step
         losses = nlp.update(examples, sgd=False, losses={})
         assert losses["textcat"] == pytest.approx((1 - share) * gold + share * taught, rel=1e-4)
-    state = learned(head)
-    head.teacher.done = 0
-    take(head, state)
-    assert head.teacher.done == 6
+    state = learned_state(head)
+    head.teacher.steps_done = 0
+    restore_learned_state(head, state)
+    assert head.teacher.steps_done == 6
 
 
 def test_each_document_is_shown_to_the_teacher_once(tiny, teachers):
@@ -87,41 +88,42 @@ def test_each_document_is_shown_to_the_teacher_once(tiny, teachers):
     encoder = nlp.get_pipe("qa").teacher.nlp.get_pipe("transformer").encoder
     examples = sample_examples(nlp)
     nlp.update(examples, sgd=adamw(1e-3))
-    after_one = encoder.passes
-    assert after_one > 0
+    after_first_update = encoder.passes
+    assert after_first_update > 0
     for _ in range(3):
         nlp.update(sample_examples(nlp), sgd=adamw(1e-3))
-    assert encoder.passes == after_one
+    assert encoder.passes == after_first_update
 
 
-def test_the_cross_entropy_by_hand():
-    """Two tables for three examples; of the second the teacher has another number of rows, and the third has a shorter text."""
+def test_the_cross_entropy_is_that_computed_by_hand():
+    """Two tables for three examples. For the second the teacher has another number of rows; the third has a shorter text."""
     third = torch.tensor([[0.0, 0.0, -math.inf]])
     start = torch.cat([torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), third])
-    found = Loss(torch.tensor(0.0), 3, (start, start), [0, 1, 2])
-    assert [[len(table) for table in rows] for rows in found.by_example(4)] == [[1, 1], [1, 1], [1, 1], [0, 0]]
-    theirs = [torch.tensor([[2.0, 0.0, 0.0]])] * 2, [torch.zeros(2, 3)] * 2, [torch.tensor([[1.0, 0.0]])] * 2
-    loss = taught_by(found, theirs)
-    first = -(theirs[0][0].softmax(-1) * start[:1].log_softmax(-1)).sum()
+    student = Loss(torch.tensor(0.0), 3, (start, start), [0, 1, 2])
+    assert [[len(table) for table in rows] for rows in student.by_example(4)] == [[1, 1], [1, 1], [1, 1], [0, 0]]
+    teacher = [torch.tensor([[2.0, 0.0, 0.0]])] * 2, [torch.zeros(2, 3)] * 2, [torch.tensor([[1.0, 0.0]])] * 2
+    loss = distillation_loss(student, teacher)
+    first = -(teacher[0][0].softmax(-1) * start[:1].log_softmax(-1)).sum()
     last = -(torch.tensor([1.0, 0.0]).softmax(-1) * torch.tensor([0.0, 0.0]).log_softmax(-1)).sum()
     assert loss.mean.item() == pytest.approx((first + last).item() / 2) and loss.count == 2
-    assert taught_by(found, [[torch.zeros(0, 1)] * 2] * 3) is None and LOWEST < -1000
+    assert distillation_loss(student, [[torch.zeros(0, 1)] * 2] * 3) is None and MIN_LOGIT < -1000
 
 
-@pytest.mark.parametrize("head", ["textcat", "ner", "qa"])
-def test_where_labels_differ_the_teacher_decides(tiny, teachers, head):
-    """One label more than the teacher has: its decisions teach; questions have no labels."""
+@pytest.mark.parametrize("head", HEADS)
+def test_a_teacher_with_other_labels_teaches_by_its_decisions(tiny, teachers, head):
+    """The student has one label more than the teacher; questions have no labels."""
     nlp = student(tiny, head, teachers, 100)
     pipe = nlp.get_pipe(head)
-    assert pipe.teacher.speaks_alike
+    teacher = pipe.teacher
+    assert teacher.component.labels == pipe.labels
     if head != "qa":
         pipe.add_label("MORE")
-        assert not pipe.teacher.speaks_alike
+        assert teacher.component.labels != pipe.labels
     nlp.update(sample_examples(nlp), sgd=adamw(1e-3))
-    assert bool(pipe.teacher._known) == (head != "qa") and bool(pipe.teacher._logits) == (head == "qa")
+    assert bool(teacher._references) == (head != "qa") and bool(teacher._logits) == (head == "qa")
 
 
-def test_entities_that_the_teacher_is_not_sure_of_are_left_open(tiny, teachers):
+def test_entities_that_the_teacher_doubts_are_left_unannotated(tiny, teachers):
     nlp = student(tiny, "ner", teachers, 10)
     teacher = nlp.get_pipe("ner").teacher
     doc = teacher.nlp(TEXTS[0])
@@ -146,14 +148,14 @@ def test_a_config_names_the_teacher(tiny, teachers):
     assert isinstance(nlp.get_pipe("ner").teacher, Teacher) and nlp.get_pipe("textcat").teacher is None
 
 
-def test_mistakes(tiny, teachers, tmp_path):
-    for given, words in (
+def test_an_unusable_teacher_is_refused(tiny, teachers, tmp_path):
+    for settings, words in (
         ((str(tmp_path / "nowhere"), 5), "teacher = '.*nowhere': no such pipeline"),
-        ((teachers, 0), "teacher and teacher_steps go together"),
+        ((teachers, 0), "teacher and teacher_steps belong together"),
         ((teachers, -1), "teacher_steps = -1"),
     ):
         with pytest.raises(UserError, match=words):
-            student(tiny, "textcat", *given)
+            student(tiny, "textcat", *settings)
     other = make_nlp(tiny(), heads=("ner",))
     other.to_disk(tmp_path / "ner")
     with pytest.raises(UserError, match="it has no head of this kind; its components are transformer, ner"):

@@ -32,18 +32,18 @@ factory = "mtl_transformer"
 [components.transformer.model]
 @architectures = "mtl.Encoder.v1"
 device = "cpu"
-[components.transformer.balance]
-@misc = "mtl.{balance}Balance.v1"
+[components.transformer.weighting]
+@misc = "mtl.{weighting}Weighting.v1"
 [components.textcat]
 factory = "mtl_textcat"
 [components.ner]
 factory = "mtl_ner"
 [corpora]
 [corpora.train]
-@readers = "mtl.MixedCorpus.v1"
+@readers = "mtl.MultiTaskCorpus.v1"
 seed = 5
-[corpora.train.amounts]
-@misc = "mtl.DevGap.v1"
+[corpora.train.sampling]
+@misc = "mtl.DevGapSampling.v1"
 scores = {{"roles": "cats_accuracy", "names": "ents_f"}}
 references = {{"roles": 0.9, "names": 0.9}}
 [corpora.train.paths]
@@ -74,7 +74,7 @@ rate = 0.003
 total_steps = 16
 [training.logger]
 @loggers = "mtl.ConsoleLogger.v1"
-balance_file = "{folder}/balance.jsonl"
+weighting_log = "{folder}/weighting.jsonl"
 [training.score_weights]
 cats_accuracy = 0.5
 ents_f = 0.5
@@ -89,7 +89,7 @@ name = "{folder}/encoder"
 
 @pytest.fixture
 def project(tmp_path):
-    """Two tasks, an encoder with dropout, and a function from a balance to the config's file."""
+    """Two tasks, an encoder with dropout, and a function from a weighting to the config's file."""
     nlp = English()
     parts, places = ("pump", "fan", "door"), ("Oslo", "climb", "the hold", "rain")
     texts = [(part, f"{part} {i} failed in {place}.") for i, part in enumerate(parts) for place in places]
@@ -99,9 +99,9 @@ def project(tmp_path):
     write_docs(names, tmp_path / "names.spacy")
     save_tiny("bert", tmp_path / "encoder", hidden_dropout_prob=0.1)
 
-    def config(balance="Static"):
-        path = tmp_path / f"{balance}.cfg"
-        path.write_text(CONFIG.format(folder=tmp_path, balance=balance))
+    def config(weighting="Static"):
+        path = tmp_path / f"{weighting}.cfg"
+        path.write_text(CONFIG.format(folder=tmp_path, weighting=weighting))
         return path
 
     return config
@@ -145,12 +145,12 @@ module.train_config(load_config(sys.argv[1], interpolate=False), Path(sys.argv[2
 """
 
 
-@pytest.mark.parametrize("balance, at", [("Static", 3), ("GradNorm", 11), ("UPGrad", 8)])
-def test_a_killed_run_goes_on_to_the_same_bits(project, tmp_path, balance, at):
+@pytest.mark.parametrize("weighting, at", [("Static", 3), ("GradNorm", 11), ("UPGrad", 8)])
+def test_a_killed_run_goes_on_to_the_same_bits(project, tmp_path, weighting, at):
     """SIGKILL after an odd number of steps, some before and some after an evaluation; then the same command again."""
-    if balance == "UPGrad":
+    if weighting == "UPGrad":
         pytest.importorskip("torchjd", reason="needs it: pip install spacy-mtl[surgery]")
-    config = project(balance)
+    config = project(weighting)
     train(config, tmp_path / "whole")
     arguments = [sys.executable, "-c", KILL, str(config), str(tmp_path / "killed"), str(at)]
     found = subprocess.run(arguments, cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"})
@@ -182,7 +182,7 @@ def test_ctrl_c_ends_the_step_and_the_same_command_goes_on(project, tmp_path, mo
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-00000007"]
     _, interrupted, _ = train(config, tmp_path / "out")
     assert not interrupted and len(seen) == 17  # none of the first seven again
-    rows = [json.loads(line)["step"] for line in (tmp_path / "balance.jsonl").read_text().splitlines()]
+    rows = [json.loads(line)["step"] for line in (tmp_path / "weighting.jsonl").read_text().splitlines()]
     assert rows == [0, 5, 10, 15]
     assert_same(tmp_path / "whole" / "model-last", tmp_path / "out" / "model-last")
 
@@ -240,7 +240,7 @@ def test_mistakes(project, tmp_path, monkeypatch):
         assert train(config, tmp_path / "out")[1]
     config.write_text(config.read_text().replace("rate = 0.003", "rate = 0.01"))
     with pytest.raises(
-        UserError, match=r"of another config \(training.optimizer.learn_rate.rate was 0.003, is now 0.01\).*--no-resume"
+        UserError, match=r"of another config \(training.optimizer.learn_rate.peak_rate was 0.003, is now 0.01\).*--no-resume"
     ):
         train(config, tmp_path / "out")
     config.write_text(config.read_text().replace("rate = 0.01", "rate = 0.003"))
@@ -278,10 +278,10 @@ def trained_by(start, path, output, *more):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("balance", ["Static", "UPGrad"])
-def test_two_processes_learn_what_one_does(project, tmp_path, balance):
+@pytest.mark.parametrize("weighting", ["Static", "UPGrad"])
+def test_two_processes_learn_what_one_does(project, tmp_path, weighting):
     """Each has its part of every batch, some batches have one document, and some no document of a task: the same weights."""
-    path = project(balance)
+    path = project(weighting)
     save_tiny("bert", tmp_path / "encoder")  # without dropout
     path.write_text(path.read_text().replace("dropout = 0.2", "dropout = 0.0").replace("size = 30", "size = 12"))
     said = {}
@@ -291,7 +291,7 @@ def test_two_processes_learn_what_one_does(project, tmp_path, balance):
         else:
             code, said[name], wrong = trained_by(torchrun(), path, tmp_path / name)
             assert code == 0, wrong[-3000:]
-        said[name, "row"] = json.loads((tmp_path / "balance.jsonl").read_text().splitlines()[-1])
+        said[name, "row"] = json.loads((tmp_path / "weighting.jsonl").read_text().splitlines()[-1])
     first, second = weights(tmp_path / "one" / "model-last"), weights(tmp_path / "two" / "model-last")
     assert first.keys() == second.keys() and len(first) == 3
     start = load_file(tmp_path / "encoder" / "model.safetensors")
@@ -308,11 +308,11 @@ def test_two_processes_learn_what_one_does(project, tmp_path, balance):
 
 INTERRUPT = """
 import os, signal, sys
-from mtl import ranks
+from mtl import distributed
 import mtl.training.run as module
 whole = module.Recorder.before_update
 def interrupting(self, nlp, given):
-    if given["step"] == 7 and not self.replaying and not self.resumed_at and ranks.number() == 1:
+    if given["step"] == 7 and not self.replaying and not self.resumed_at and distributed.rank() == 1:
         os.kill(os.getpid(), signal.SIGINT)
     whole(self, nlp, given)
 module.Recorder.before_update = interrupting
@@ -356,7 +356,7 @@ LOGGERS = """[training.logger]
 @loggers = "spacy.ChainLogger.v1"
 [training.logger.logger1]
 @loggers = "mtl.ConsoleLogger.v1"
-balance_file = "{folder}/balance.jsonl"
+weighting_log = "{folder}/weighting.jsonl"
 [training.logger.logger2]
 {second}
 [training.score_weights]
@@ -379,10 +379,10 @@ def test_tensorboard(project, tmp_path):
     _, _, said = logged_by(project, tmp_path, given)
     events = EventAccumulator(str(tmp_path / "board")).Reload()
     names = set(events.Tags()["scalars"])
-    assert {"loss/ner", "score/ents_f", "score", "balance/norm/ner", "balance/weight/textcat"} <= names
+    assert {"loss/ner", "score/ents_f", "score", "weighting/norm/ner", "weighting/weight/textcat"} <= names
     assert [event.step for event in events.Scalars("score/ents_f")] == [0, 5, 10, 15]
-    rows = [json.loads(row) for row in (tmp_path / "balance.jsonl").read_text().splitlines()]
-    assert [event.value for event in events.Scalars("balance/norm/ner")] == pytest.approx([row["norm/ner"] for row in rows])
+    rows = [json.loads(row) for row in (tmp_path / "weighting.jsonl").read_text().splitlines()]
+    assert [event.value for event in events.Scalars("weighting/norm/ner")] == pytest.approx([row["norm/ner"] for row in rows])
     assert said.count("CATS_ACC") == 1
 
 

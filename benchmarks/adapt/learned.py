@@ -1,9 +1,9 @@
-"""What continued pretraining teaches: perplexity in domain and on general text, and words filled in, before and after.
+"""What continued pretraining teaches: perplexity on domain and general text, and words filled in, before and after.
 
-    python benchmarks/adapt/learned.py OUT.json --text FILE --general FILE [--minutes 20] [--away-from FOLDER]
+    python benchmarks/adapt/learned.py OUT.json --text FILE --general FILE [--max-minutes 20] [--decontaminate FOLDER]
 
-"Before" is after the masked-LM head alone was trained, the encoder as it came. The sentences are written for this script; what is
-expected of each is named beside it, and its rank among all words of the vocabulary is what counts.
+"Before" means after only the masked-LM head was trained, with the encoder as it came. The sentences are written for this script.
+Each has an expected word; its rank in the whole vocabulary is the measure.
 """
 
 import argparse
@@ -11,15 +11,18 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.adapt.cleaning import CleanSettings
-from mtl.adapt.loop import Adaptation
-from mtl.adapt.settings import AdaptSettings
-from mtl.adapt.trainer import Trainer
+from mtl.adaptation.blocks import Corpus
+from mtl.adaptation.checkpoint import AdaptCheckpoints
+from mtl.adaptation.cleaning import CleanSettings
+from mtl.adaptation.probe import Probe
+from mtl.adaptation.run import Adaptation
+from mtl.adaptation.settings import AdaptSettings
+from mtl.adaptation.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -38,36 +41,43 @@ CLOZES = [
 ]
 
 
-class Clozing(Adaptation):
-    """Fills in the sentences when the head has been trained, and the encoder has not."""
+class ClozeAdaptation(Adaptation):
+    """Also fills in the sentences once the head is trained and the encoder is not.
 
-    def trainer(self, *given: Any) -> Trainer:
-        trainer = super().trainer(*given)
-        evaluate = trainer.watch.evaluate
+    Attributes:
+        before (List[Dict[str, Any]]): What `fill` returned then.
+    """
 
-        def also(model: Any, progress: Any, *rest: Any) -> Dict[str, Any]:
-            if not progress.evaluations:
-                self.before = fill(model, self.tokenizer)
-            return evaluate(model, progress, *rest)
+    def trainer(
+        self, corpus: Corpus, general: Optional[Corpus], checkpoints: AdaptCheckpoints, probe: Optional[Probe] = None
+    ) -> Trainer:
+        trainer = super().trainer(corpus, general, checkpoints, probe)
+        measure = trainer.monitor.measure
 
-        trainer.watch.evaluate = also  # type: ignore[method-assign]
+        def fill_and_measure() -> Dict[str, Any]:
+            if not trainer.progress.evaluations:
+                self.before = fill(self.objective.model, self.objective.tokenizer)
+            return measure()
+
+        trainer.monitor.measure = fill_and_measure
         return trainer
 
 
 @torch.no_grad()
 def fill(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> List[Dict[str, Any]]:
-    """Of each sentence, the rank of the expected word, and the first three words."""
-    training = model.training
+    """For each sentence, the rank of the expected word and the three most likely words."""
+    was_training = model.training
     model.eval()
     filled = []
     for sentence, expected in CLOZES:
         inputs = tokenizer(sentence, return_tensors="pt").to(model.device)
         logits = model(**inputs).logits[inputs["input_ids"] == tokenizer.mask_token_id][0]
-        ranks = logits.argsort(descending=True)
-        (known,) = tokenizer(expected, add_special_tokens=False)["input_ids"]
-        first: List[str] = tokenizer.convert_ids_to_tokens(ranks[:3].tolist())
-        filled.append({"sentence": sentence, "expected": expected, "rank": int((ranks == known).nonzero()) + 1, "first": first})
-    model.train(training)
+        by_likelihood = logits.argsort(descending=True)
+        (expected_id,) = tokenizer(expected, add_special_tokens=False)["input_ids"]
+        rank = int((by_likelihood == expected_id).nonzero()) + 1
+        first: List[str] = tokenizer.convert_ids_to_tokens(by_likelihood[:3].tolist())
+        filled.append({"sentence": sentence, "expected": expected, "rank": rank, "first": first})
+    model.train(was_training)
     return filled
 
 
@@ -76,23 +86,22 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--text", required=True)
     parser.add_argument("--general", required=True)
-    parser.add_argument("--away-from", default="")
-    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--decontaminate", default="")
+    parser.add_argument("--max-minutes", type=float, default=20)
     arguments = parser.parse_args()
-    settings = AdaptSettings(minutes=arguments.minutes, passes=20, replay=0.0)
-    run = Clozing(ENCODER, settings)
-    cleaning = CleanSettings(away_from=[arguments.away_from] if arguments.away_from else [])
+    settings = AdaptSettings(max_minutes=arguments.max_minutes, epochs=20, replay_ratio=0.0)
+    run = ClozeAdaptation(ENCODER, settings)
+    cleaning = CleanSettings(decontaminate=[arguments.decontaminate] if arguments.decontaminate else [])
     with tempfile.TemporaryDirectory() as folder:
         adapted = Path(folder) / "adapted"
-        report = run.run([arguments.text], [arguments.general], adapted, cleaning=cleaning)
+        report = run.run([arguments.text], adapted, general=[arguments.general], cleaning=cleaning)
         after = fill(AutoModelForMaskedLM.from_pretrained(adapted), AutoTokenizer.from_pretrained(adapted))
-    before = run.before
-    for one, other in zip(before, after):
-        print(f"{one['sentence']}\n  {one['expected']}: rank {one['rank']:,} before, {other['rank']:,} after; "
-              f"{', '.join(one['first'])} before, {', '.join(other['first'])} after")  # fmt: skip
+    for earlier, later in zip(run.before, after):
+        print(f"{earlier['sentence']}\n  {earlier['expected']}: rank {earlier['rank']:,} before, {later['rank']:,} after; "
+              f"{', '.join(earlier['first'])} before, {', '.join(later['first'])} after")  # fmt: skip
     report.pop("cleaning")
     result = {"encoder": ENCODER, "text": Path(arguments.text).name, "general": Path(arguments.general).name, **report}
-    result |= {"filled_in": {"before": before, "after": after}, "environment": environment()}
+    result |= {"filled_in": {"before": run.before, "after": after}, "environment": environment()}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 

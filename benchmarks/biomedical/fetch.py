@@ -1,10 +1,10 @@
-"""Put the public files where the project expects them: from a local mirror, or derived from what `project assets` downloaded.
+"""Put the public files where the project expects them: copied from a mirror, or derived from the downloaded assets.
 
     MTL_DATA=/path/to/mirror python benchmarks/biomedical/fetch.py assets
 
-With MTL_DATA the files are copied. Without it BC5CDR is there already (`python -m spacy project assets`), and the three sets
-from Evidence Inference 2.0 are made from a checkout of https://github.com/jayded/evidence-inference (commit b9831b6) at
-assets/evidence-inference, as described at each function.
+With MTL_DATA the files are copied. Without it, BC5CDR must have been downloaded (`python -m spacy project assets`), and the three
+other sets are derived from a checkout of https://github.com/jayded/evidence-inference (commit b9831b6), Evidence Inference 2.0,
+at assets/evidence-inference. Each function describes how.
 """
 
 import csv
@@ -30,7 +30,7 @@ FILES = {
     "raw": ("biomedical/raw/pmc_rct_train_articles.txt",),
 }
 SECTION = re.compile(r"^(TITLE|ABSTRACT|BODY)(\.[^:\n]*)?:[ \t]*", re.MULTILINE)
-ROLES = {  # role -> words of a heading that mean it; a heading that means two is left out
+ROLES = {  # role -> words in a heading that stand for it; headings for two roles are left out
     "BACKGROUND": ("background", "introduction", "context", "rationale"),
     "OBJECTIVE": ("objective", "aim", "purpose", "goal", "hypothesis"),
     "METHODS": ("method", "design", "setting", "patients", "participants", "intervention", "measure", "subjects", "procedure"),
@@ -55,7 +55,7 @@ def main(target: str) -> None:
 
 
 def derive(annotations: Path, out: Path) -> None:
-    """Make the three sets of both splits from Evidence Inference's own files and splits."""
+    """Make both splits of the sets from the files and splits of Evidence Inference."""
     if not annotations.exists():
         sys.exit(f"error: {annotations} is missing: clone https://github.com/jayded/evidence-inference to {annotations.parent}")
     prompts = {row["PromptID"]: row for row in read_csv(annotations / "prompts_merged.csv")}
@@ -84,7 +84,7 @@ def write_lines(path: Path, lines) -> None:
 
 
 def sections(text: str) -> Iterator[Tuple[str, str, int]]:
-    """(name such as ABSTRACT.METHODS, body, where the body starts) of an article."""
+    """The sections of an article: name, such as ABSTRACT.METHODS; body; the character where the body starts."""
     marks = list(SECTION.finditer(text))
     for mark, following in zip(marks, [*marks[1:], None]):
         end = following.start() if following else len(text)
@@ -92,14 +92,16 @@ def sections(text: str) -> Iterator[Tuple[str, str, int]]:
 
 
 def role_of(heading: str) -> Optional[str]:
-    """The one role that an abstract's heading names. RETURNS None where it names none or several."""
-    found = {role for role, words in ROLES.items() if any(word in heading.lower() for word in words)}
-    return found.pop() if len(found) == 1 else None
+    """The role that an abstract's heading stands for; None if there is none or more than one."""
+    matches = [role for role, words in ROLES.items() if any(word in heading.lower() for word in words)]
+    return matches[0] if len(matches) == 1 else None
 
 
 def roles(articles: Dict[str, str]) -> Iterator[Dict[str, str]]:
-    """Paragraphs of structured abstracts with the role their heading names: 20 to 3,000 characters, white space folded,
-    articles with at least three roles, repeated bodies dropped."""
+    """Paragraphs of structured abstracts with the role of their heading.
+
+    Of 20 to 3,000 characters with white space folded, from articles with at least three roles, without repetitions.
+    """
     seen = set()
     for id, text in articles.items():
         rows = []
@@ -116,29 +118,30 @@ def roles(articles: Dict[str, str]) -> Iterator[Dict[str, str]]:
 
 
 def questions(articles: Dict[str, str], evidence: Dict[str, List[dict]], prompts: Dict[str, dict]) -> Iterator[dict]:
-    """One SQuAD article each; a context is a section that holds whole evidence spans, a question a prompt about it."""
+    """A SQuAD article for each article. Contexts are sections that contain whole evidence spans; prompts become questions."""
     for id, text in articles.items():
         paragraphs = []
         for name, body, start in sections(text):
             context = body.rstrip()
-            asked: Dict[str, dict] = {}
+            qas: Dict[str, dict] = {}
             for row in evidence.get(id, ()):
                 low, high = int(row["Evidence Start"]) - start, int(row["Evidence End"]) - start
                 if 0 <= low < high <= len(context):
                     prompt = prompts[row["PromptID"]]
-                    qa = asked.setdefault(
+                    qa = qas.setdefault(
                         row["PromptID"], {"id": f"EI-{row['PromptID']}", "question": question(prompt), "answers": []}
                     )
                     answer = {"text": context[low:high], "answer_start": low}
                     if answer not in qa["answers"]:
                         qa["answers"].append(answer)
-            if asked:
-                paragraphs.append({"section": name, "context": context, "qas": list(asked.values())})
+            if qas:
+                paragraphs.append({"section": name, "context": context, "qas": list(qas.values())})
         if paragraphs:
             yield {"title": f"PMC{id}", "paragraphs": paragraphs}
 
 
 def question(prompt: Dict[str, str]) -> str:
+    """A prompt as a question."""
     return (
         f"With respect to {prompt['Outcome']}, characterize the reported difference between patients receiving "
         f"{prompt['Intervention']} and those receiving {prompt['Comparator']}."
@@ -146,12 +149,17 @@ def question(prompt: Dict[str, str]) -> str:
 
 
 def raw(articles: Dict[str, str]) -> Iterator[str]:
-    """Running text of articles that no question is asked of: lines of 80 characters and more, three quarters of them letters."""
+    """Running text of articles without questions: lines of at least 80 characters, of which three quarters are letters."""
     for text in articles.values():
         lines = [line.strip() for _, body, _ in sections(text) for line in body.splitlines()]
-        kept = [line for line in lines if len(line) >= 80 and sum(c.isalpha() for c in line) >= 0.75 * len(line.replace(" ", ""))]
-        if kept:
-            yield "\n".join([*kept, ""])
+        running = [line for line in lines if len(line) >= 80 and letter_fraction(line) >= 0.75]
+        if running:
+            yield "\n".join([*running, ""])
+
+
+def letter_fraction(line: str) -> float:
+    """The fraction of letters among the characters other than spaces."""
+    return sum(map(str.isalpha, line)) / len(line.replace(" ", ""))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Copy a .spacy file, keeping documents of at most so many words, and of those at most so many (drawn with seed 0).
+"""Copy a .spacy file with a limit on the words of a document and on the number of documents (sampled with seed 0).
 
     python benchmarks/biomedical/select_docs.py IN.spacy OUT.spacy --words 450 --documents 3000
 
-The public corpora are larger than an evening on two cores; what a result was measured on is named by these two numbers.
+The public corpora are larger than what two cores can train on in an evening. These two numbers define what a result was measured
+on.
 """
 
 import argparse
@@ -22,11 +23,11 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=0, help="0: all")
     arguments = parser.parse_args()
     docs = list(read_docs(arguments.source, spacy.blank("en").vocab))
-    kept = [doc for doc in docs if not arguments.words or len(doc) <= arguments.words]
-    if arguments.documents and arguments.documents < len(kept):
-        kept = random.Random(0).sample(kept, arguments.documents)
-    write_docs(kept, arguments.target)
-    print(f"{arguments.source}: kept {len(kept):,} of {len(docs):,} documents")
+    selected = [doc for doc in docs if not arguments.words or len(doc) <= arguments.words]
+    if arguments.documents and arguments.documents < len(selected):
+        selected = random.Random(0).sample(selected, arguments.documents)
+    write_docs(selected, arguments.target)
+    print(f"{arguments.source}: selected {len(selected):,} of {len(docs):,} documents")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Single-task twins: each head alone with the plain Hugging Face class, on the same Docs and encoder as the joint run.
+"""Train single-task twins: each head alone with the plain Hugging Face class, on the same Docs and encoder as the joint run.
 
-    python benchmarks/biomedical/twins.py ENCODER CORPUS OUT.json --passes ner=6,roles=1,qa=2 --learn-rate 1e-4 --batch 16
+    python benchmarks/biomedical/twins.py ENCODER CORPUS OUT.json --epochs ner=6,roles=1,qa=2 --learning-rate 1e-4 --batch-size 16
 
-CORPUS holds {train,dev}/{ner,roles,qa}. The tokens are spaCy's (words for the tokenizer), the scores the same functions that
-score the pipeline's heads, so that only the model and its training differ.
+CORPUS contains {train,dev}/{ner,roles,qa}. The tokens are spaCy's, which the tokenizer gets as words, and the scores are computed
+by the functions that score the pipeline's heads. So only the model and its training differ.
 """
 
 import argparse
@@ -31,9 +31,9 @@ from transformers import (
 )
 
 from mtl.data.docs import read_docs
-from mtl.encoder.limits import set_attention_dropout
-from mtl.encoder.sources import load_tokenizer, resolve_encoder
-from mtl.heads.qa.metrics import score_answers
+from mtl.encoder.pretrained.architecture import set_attention_dropout
+from mtl.encoder.pretrained.sources import load_tokenizer, resolve_encoder
+from mtl.tasks.qa.metrics import score_answers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from environment import environment
@@ -46,9 +46,9 @@ Batch = Tuple[List[Dict], Callable]
 
 @dataclass(frozen=True)
 class Settings:
-    passes: int
-    learn_rate: float
-    batch: int
+    epochs: int
+    learning_rate: float
+    batch_size: int
     seed: int
     precision: str  # fp32, or bf16 for autocast
 
@@ -58,22 +58,22 @@ def autocast(settings: Settings):
 
 
 def fit(model, features: List[Dict], settings: Settings, collate: Callable, name: str) -> None:
-    """Plain AdamW with linear warm-up and decay, as the Hugging Face example scripts do it."""
+    """Train with AdamW, linear warm-up and decay, as the Hugging Face example scripts do."""
     no_decay = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": DECAY},
         {"params": no_decay, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learn_rate, fused=True)
-    steps = settings.passes * math.ceil(len(features) / settings.batch)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    steps = settings.epochs * math.ceil(len(features) / settings.batch_size)
     schedule = get_linear_schedule_with_warmup(optimizer, round(WARMUP * steps), steps)
     generator = torch.Generator().manual_seed(settings.seed)
     model.train()
     with tqdm(total=steps, desc=name, mininterval=20) as bar:
-        for _ in range(settings.passes):
+        for _ in range(settings.epochs):
             order = torch.randperm(len(features), generator=generator).tolist()
-            for start in range(0, len(order), settings.batch):
-                rows = [features[i] for i in order[start : start + settings.batch]]
+            for start in range(0, len(order), settings.batch_size):
+                rows = [features[i] for i in order[start : start + settings.batch_size]]
                 with autocast(settings):
                     loss = model(**collate(rows)).loss
                 loss.backward()
@@ -87,7 +87,7 @@ def fit(model, features: List[Dict], settings: Settings, collate: Callable, name
 
 
 def plain(auto_class, encoder: str, **settings):
-    """The plain Hugging Face model; as in the joint run, without dropout of attention weights."""
+    """The plain Hugging Face model, without dropout of attention weights, as in the joint run."""
     config = AutoConfig.from_pretrained(resolve_encoder(encoder), **settings)
     set_attention_dropout(config, 0.0)
     return auto_class.from_pretrained(resolve_encoder(encoder), config=config)
@@ -103,7 +103,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 @torch.no_grad()
 def logits(model, features: List[Dict], settings: Settings, names: Tuple[str, ...] = INPUTS):
-    """(feature index, output row) in order of length, so that little is padded."""
+    """Yield the index of each feature and its output, in order of length, so that there is little padding."""
     order = sorted(range(len(features)), key=lambda i: len(features[i]["input_ids"]))
     for start in range(0, len(order), PREDICTION_BATCH):
         chosen = order[start : start + PREDICTION_BATCH]
@@ -180,7 +180,7 @@ def _tag(token) -> str:
 
 
 def _spans(doc: Doc, tags: List[str]) -> List:
-    """Entities of a tag sequence read leniently: an I- that continues nothing opens an entity."""
+    """The entities of a tag sequence, read leniently: an I- that continues nothing begins an entity."""
     spans, start = [], None
     for i, tag in enumerate([*tags, "O"]):
         if start is not None and tag != f"I-{tags[start][2:]}":
@@ -232,7 +232,7 @@ def qa(encoder: str, train: List[Doc], dev: List[Doc], settings: Settings) -> Di
 
 
 def _ends(offsets: List[Tuple[int, int]], inside: List[bool], gold) -> Tuple[int, int]:
-    """First and last wordpiece of the gold answer in this window, or [CLS] twice where it is not whole in it."""
+    """First and last subword of the gold answer in this window; those of [CLS] if the window does not contain all of it."""
     if gold is not None:
         covered = [i for i, (s, e) in enumerate(offsets) if inside[i] and s < gold.end_char and e > gold.start_char]
         if covered and offsets[covered[0]][0] <= gold.start_char and offsets[covered[-1]][1] >= gold.end_char:
@@ -259,21 +259,24 @@ def main() -> None:
     parser.add_argument("encoder")
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--passes", default="ner=6,roles=1,qa=2", help="passes over the data of each task")
-    parser.add_argument("--learn-rate", type=float, default=1e-4)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--epochs", default="ner=6,roles=1,qa=2", help="epochs over the data of each task")
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     arguments = parser.parse_args()
-    result = {"encoder": arguments.encoder, "seed": arguments.seed, "passes": arguments.passes, "tasks": {}}
-    result["settings"] = {"learn_rate": arguments.learn_rate, "warmup": WARMUP, "batch": arguments.batch, "weight_decay": DECAY}
+    result = {"encoder": arguments.encoder, "seed": arguments.seed, "epochs": arguments.epochs, "tasks": {}}
+    result["settings"] = {
+        "learning_rate": arguments.learning_rate, "warmup_ratio": WARMUP, "batch_size": arguments.batch_size,
+        "weight_decay": DECAY,
+    }  # fmt: skip
     result["settings"]["precision"] = arguments.precision
-    for pair in arguments.passes.split(","):
-        task, passes = pair.split("=")
+    for pair in arguments.epochs.split(","):
+        task, epochs = pair.split("=")
         torch.manual_seed(arguments.seed)
         train, dev = (list(_docs(arguments.corpus / split, task)) for split in ("train", "dev"))
         started = time.monotonic()
-        settings = Settings(int(passes), arguments.learn_rate, arguments.batch, arguments.seed, arguments.precision)
+        settings = Settings(int(epochs), arguments.learning_rate, arguments.batch_size, arguments.seed, arguments.precision)
         scores = TASKS[task](arguments.encoder, train, dev, settings)
         seconds = round(time.monotonic() - started)
         result["tasks"][task] = {"train": len(train), "dev": len(dev), "seconds": seconds, **scores}

@@ -1,11 +1,12 @@
-"""Memory over a long stream, and over the length of one document.
+"""Memory over a long stream, and by the length of a document.
 
     python benchmarks/serving/memory.py OUT.json [--documents 200000] [--longest 1000000]
 
-Stream: documents of 5 to 150 words through `nlp.pipe` with all three heads, a question for every hundredth; resident memory after
-the first 5,000 and at the end, without errors, with a document that makes a head fail, and in OpenVINO. Length: seconds and the
-most memory for one document of 10,000 tokens and ten times as many, up to `--longest`. Each of these runs in a fresh process. The
-encoder is random, of one layer and width 32, and for the second table of lengths as wide as MiniLM.
+Stream: documents of 5 to 150 words go through `nlp.pipe` with three heads, every hundredth with a question. Resident memory is
+read after the first 5,000 documents and at the end: without errors, with a document on which a head fails, and in OpenVINO.
+Length: seconds and peak memory for one document of 10,000 tokens, ten times as many, and so on up to `--longest`. Each
+measurement runs in a fresh process. The encoder is random, of one layer and width 32; a second table of lengths is for the width
+of MiniLM.
 """
 
 import argparse
@@ -25,49 +26,59 @@ import spacy
 from pipelines import QUESTION, ROOT, TINY, ours, random_encoder
 from spacy.tokens import Doc
 
-from mtl.adapt.text import read_documents
+from mtl.adaptation.text import read_documents
 
 from environment import environment  # isort: skip  (pipelines.py puts its folder on the path)
 
-SETTLED, FIRST = 5000, 10_000  # documents until memory has settled; tokens of the shortest document
-WORDS = 5, 150  # of a document in the stream
+SETTLED_AFTER = 5000  # documents until memory has settled
+SHORTEST = 10_000  # tokens
+WORDS = 5, 150  # in a document of the stream
 BARS = {"growth in MB": 50.0, "growth in MB with an error": 50.0, "growth in MB in OpenVINO": 50.0}
 BARS |= {"seconds a token, longest over shortest": 1.5}
 
 
 def resident_mb() -> float:
-    """Memory that this process holds now."""
+    """Resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE") / 1e6
 
 
 def stream(nlp: Any, words: List[str], count: int, failing: int) -> Iterator[Doc]:
-    chance = random.Random(0)
+    """Random documents, of which that with the number `failing` makes the question answering fail."""
+    rng = random.Random(0)
     for i in range(count):
-        size = chance.randint(*WORDS)
-        start = chance.randrange(len(words) - size)
+        size = rng.randint(*WORDS)
+        start = rng.randrange(len(words) - size)
         doc = nlp.make_doc(" ".join(words[start : start + size]))
         if i % 100 == 0:
             doc._.questions = [QUESTION]
         if i == failing:
-            doc._.questions = [""]  # an empty question: the head refuses it
+            doc._.questions = [""]  # the head refuses an empty question
         yield doc
 
 
 def domain_words() -> List[str]:
+    """The words of the sample's domain text."""
     return " ".join(read_documents([str(ROOT / "corpus" / "domain.txt")])).split()
 
 
-def grow(pipeline: str, count: int, failing: int, backend: str) -> Dict[str, float]:
-    """Resident memory after `SETTLED` documents and after `count`. failing: the number of a document that fails, -1 for none."""
+def measure_growth(pipeline: str, count: int, failing: int, backend: str) -> Dict[str, float]:
+    """Resident memory after `SETTLED_AFTER` documents and after `count`.
+
+    Args:
+        pipeline (str): The pipeline's folder.
+        count (int): Number of documents.
+        failing (int): Number of the document that fails; -1 for none.
+        backend (str): Backend of the encoder.
+    """
     words = domain_words()
     nlp = spacy.load(pipeline, config={"components.transformer.model.backend": backend})
     logging.getLogger("spacy").setLevel(logging.ERROR)
-    failed = []
+    failed: List[str] = []
     nlp.set_error_handler(lambda name, pipe, docs, error: failed.append(name))
     settled, started, passed = 0.0, time.perf_counter(), 0
     for passed, _ in enumerate(nlp.pipe(stream(nlp, words, count, failing), batch_size=256), start=1):
-        if passed == SETTLED:
+        if passed == SETTLED_AFTER:
             settled = resident_mb()
         if passed % 20_000 == 0:
             print(
@@ -80,25 +91,25 @@ def grow(pipeline: str, count: int, failing: int, backend: str) -> Dict[str, flo
     return {"settled_mb": settled, "end_mb": resident_mb(), "growth_mb": resident_mb() - settled}
 
 
-def one(pipeline: str, tokens: int) -> Dict[str, float]:
-    """Process one document of so many tokens and a question: seconds, and the most memory beyond what it began with."""
+def measure_length(pipeline: str, tokens: int) -> Dict[str, float]:
+    """Seconds and peak memory for one document of this many tokens and a question, beyond the memory in use before."""
     nlp = spacy.load(pipeline)
     words = domain_words()
-    nlp("A short document, to begin with.")
+    nlp("A short document as a warm-up.")
     doc = Doc(nlp.vocab, words=list(islice(cycle(words), tokens)))
     doc._.questions = [QUESTION]
-    Path("/proc/self/clear_refs").write_text("5")  # the most memory is counted from here
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     before, started = resident_mb(), time.perf_counter()
     for _, pipe in nlp.pipeline:
         doc = pipe(doc)
     seconds = time.perf_counter() - started
-    most = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return {"seconds": seconds, "mb": int(most) * 1024 / 1e6 - before}
+    peak = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return {"seconds": seconds, "mb": int(peak) * 1024 / 1e6 - before}
 
 
-def afresh(name: str, *given: Any) -> Dict[str, float]:
-    """`grow` or `one` in a process of its own, whose last line is what it found."""
-    command = [sys.executable, __file__, name, *map(str, given)]
+def in_fresh_process(name: str, *arguments: Any) -> Dict[str, float]:
+    """Run the measurement "growth" or "length" in a process of its own, whose last line is the result."""
+    command = [sys.executable, __file__, name, *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         line = ""
         for line in process.stdout or ():
@@ -109,13 +120,14 @@ def afresh(name: str, *given: Any) -> Dict[str, float]:
     return json.loads(line)
 
 
-def lengths(pipeline: str, longest: int) -> List[Dict[str, float]]:
+def measure_lengths(pipeline: str, longest: int) -> List[Dict[str, float]]:
+    """Seconds and memory for documents of ever more tokens."""
     rows = []
-    tokens = FIRST
+    tokens = SHORTEST
     while tokens <= longest:
-        row = {"tokens": tokens, **afresh("one", pipeline, tokens)}
-        per = {"microseconds_a_token": row["seconds"] / tokens * 1e6, "bytes_a_token": row["mb"] / tokens * 1e6}
-        rows.append({**row, **per})
+        row = {"tokens": tokens, **in_fresh_process("length", pipeline, tokens)}
+        per_token = {"microseconds_a_token": row["seconds"] / tokens * 1e6, "bytes_a_token": row["mb"] / tokens * 1e6}
+        rows.append({**row, **per_token})
         print({key: round(value, 2) for key, value in rows[-1].items()}, flush=True)
         tokens *= 10
     return rows
@@ -130,34 +142,34 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         narrow, wide = str(Path(folder) / "narrow"), str(Path(folder) / "wide")
         ours(random_encoder(Path(folder) / "encoder", **TINY), 60, 3e-3, Path(narrow))
-        broad = TINY | {"hidden_size": 384, "intermediate_size": 768}
-        ours(random_encoder(Path(folder) / "wide encoder", **broad), 5, 1e-4, Path(wide))
+        wide_shape = TINY | {"hidden_size": 384, "intermediate_size": 768}
+        ours(random_encoder(Path(folder) / "wide encoder", **wide_shape), 5, 1e-4, Path(wide))
         growth = {
-            "plain": afresh("grow", narrow, arguments.documents, -1, "torch"),
-            "with an error": afresh("grow", narrow, arguments.documents, SETTLED // 2, "torch"),
-            "in OpenVINO": afresh("grow", narrow, arguments.documents, -1, "openvino"),
+            "plain": in_fresh_process("growth", narrow, arguments.documents, -1, "torch"),
+            "with an error": in_fresh_process("growth", narrow, arguments.documents, SETTLED_AFTER // 2, "torch"),
+            "in OpenVINO": in_fresh_process("growth", narrow, arguments.documents, -1, "openvino"),
         }
-        rows = {"width 32": lengths(narrow, arguments.longest), "width 384": lengths(wide, arguments.longest)}
-    found = {
+        rows = {"width 32": measure_lengths(narrow, arguments.longest), "width 384": measure_lengths(wide, arguments.longest)}
+    measured = {
         "growth in MB": growth["plain"]["growth_mb"],
         "growth in MB with an error": growth["with an error"]["growth_mb"],
         "growth in MB in OpenVINO": growth["in OpenVINO"]["growth_mb"],
         "seconds a token, longest over shortest": max(
-            own[-1]["microseconds_a_token"] / own[0]["microseconds_a_token"] for own in rows.values()
+            table[-1]["microseconds_a_token"] / table[0]["microseconds_a_token"] for table in rows.values()
         ),
     }
-    for name, value in found.items():
+    for name, value in measured.items():
         print(f"{name}: {value:.2f} (at most {BARS[name]}) {'ok' if value <= BARS[name] else 'FALLS SHORT'}")
-    result = {"documents": arguments.documents, "found": found, "bars": BARS, "growth": growth, "lengths": rows}
+    result = {"documents": arguments.documents, "measured": measured, "bars": BARS, "growth": growth, "lengths": rows}
     result["environment"] = environment()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["one"]:
-        print(json.dumps(one(sys.argv[2], int(sys.argv[3]))))
-    elif sys.argv[1:2] == ["grow"]:
-        print(json.dumps(grow(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])))
+    if sys.argv[1:2] == ["length"]:
+        print(json.dumps(measure_length(sys.argv[2], int(sys.argv[3]))))
+    elif sys.argv[1:2] == ["growth"]:
+        print(json.dumps(measure_growth(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])))
     else:
         main()

@@ -1,8 +1,8 @@
-"""What a precision costs in score and gains in speed, on a trained pipeline and its dev data.
+"""What each precision costs in score and gains in speed, on a trained pipeline and its dev data.
 
     python benchmarks/serving/precision.py OUT.json PIPELINE DEV...
 
-PIPELINE is what benchmarks/biomedical trains, DEV its `corpus/dev`. The measuring is `mtl optimize`'s own.
+PIPELINE is trained by benchmarks/biomedical, DEV is its `corpus/dev`. The measurements are those of `mtl optimize`.
 """
 
 import argparse
@@ -12,11 +12,12 @@ from pathlib import Path
 import spacy
 from pipelines import ROOT  # noqa: F401  (puts its folder on the path)
 
-from mtl.serving.optimize import OptimizeSettings, optimize_pipeline, optimize_table
+from mtl.cli.common import encoder_overrides
+from mtl.deploy.optimize import OptimizeSettings, optimize_pipeline, optimize_table
 
 from environment import environment  # isort: skip
 
-BARS = {"fp32": 0.05, "bf16": 0.05, "fp16": 0.05, "int8": 0.3}  # points that the worst head may lose
+BARS = {"fp32": 0.05, "bf16": 0.05, "fp16": 0.05, "int8": 0.3}  # points that the score of a head may drop
 
 
 def main() -> None:
@@ -28,15 +29,15 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def load(precision: str, backend: str) -> spacy.Language:
-        given = {"precision": precision, "backend": backend, "fallback": False}
-        return spacy.load(arguments.pipeline, config={f"components.transformer.model.{key}": one for key, one in given.items()})
+        overrides = encoder_overrides(precision=precision, backend=backend, fallback=False)
+        return spacy.load(arguments.pipeline, config=overrides)
 
     result = optimize_pipeline(load, arguments.dev, OptimizeSettings(seconds=arguments.seconds))
     print(optimize_table(result))
     result["bars"] = []
     for name, row in result["tried"].items():
         bar, drop = BARS[row["precision"]], row["drop"]
-        print(f"{name} loses {drop:.2f} points (at most {bar}) {'ok' if drop <= bar else 'FALLS SHORT'}")
+        print(f"{name} drops {drop:.2f} points (at most {bar}) {'ok' if drop <= bar else 'FALLS SHORT'}")
         result["bars"].append({"tried": name, "drop": drop, "bar": bar, "ok": drop <= bar})
     result["environment"] = environment()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

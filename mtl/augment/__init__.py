@@ -1,1 +1,1 @@
-"""Training documents, changed so that what they are annotated with still holds: spaCy augmenters."""
+"""spaCy augmenters: training documents are changed so that all annotation on them is still valid."""

@@ -1,4 +1,4 @@
-"""Words for words that the encoder's own language model expects in their place."""
+"""Words replaced by words that a masked language model, such as the adapted encoder itself, expects in their place."""
 
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -6,47 +6,64 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from mtl.augment.augmenter import SECTION, Augmenter, check_kinds
-from mtl.augment.rewrite import Edit, free_words, like, rewritten
-from mtl.encoder.limits import pick_device, real_length
-from mtl.encoder.mlm import load_mlm
-from mtl.encoder.sources import load_tokenizer
+from mtl.augment.augmenter import SECTION, Augmenter, check_keep
+from mtl.augment.rewrite import Edit, free_words, in_case_of, rewritten, surviving
+from mtl.encoder.model.mlm import load_mlm
+from mtl.encoder.pretrained.architecture import max_length
+from mtl.encoder.pretrained.sources import load_tokenizer
+from mtl.encoder.runtime.device import pick_device
 from mtl.errors import UserError, check_range
+from mtl.registry import Change
+
+Candidates = List[Tuple[str, float]]  # words and their probabilities
 
 
 def masked_augmenter(
-    encoder: str, level: float = 0.3, share: float = 0.15, candidates: int = 10, keep: List[str] = ["entities"],
+    encoder: str, level: float = 0.3, fraction: float = 0.15, candidates: int = 10, keep: Optional[List[str]] = None,
     device: str = "auto", seed: int = 0,
-) -> "Masked":  # fmt: skip
-    """`mtl.MaskedLMAugmenter.v1`: see `Masked`."""
-    return Masked(encoder, level, share, candidates, keep, device, seed)
+) -> "MaskedLMAugmenter":  # fmt: skip
+    """Augmenter `mtl.MaskedLMAugmenter.v1`: replaces words by words that a masked language model expects in their place.
 
+    Contextual augmentation (Kobayashi 2018, https://arxiv.org/abs/1805.06201), without the label. Such a word fits, and may still
+    reverse the meaning (increased, decreased), so that by default little annotation beside entities is kept. Words inside an
+    entity, an answer or another span are never replaced. Stop words are neither replaced nor put in.
 
-class Masked(Augmenter):
-    """Hides words outside of entities and answers, and puts in others that a masked language model holds likely there.
+    Args:
+        encoder (str): A folder that `mtl adapt` wrote, or a masked language model on the Hugging Face Hub.
+        level (float): Fraction of the documents that are changed.
+        fraction (float): Fraction of the words that are replaced, at least one in a changed document.
+        candidates (int): How many of the likeliest words one is drawn from, by its probability.
+        keep (Optional[List[str]]): The kinds of annotation that are valid with other words: names of tasks, "spans", "lemmas",
+            "sentences" or "dependencies". By default those that the tasks say survive.
+        device (str): "cpu", "cuda", "cuda:1" and so on, or "auto" for a GPU if there is one.
+        seed (int): The same documents in the same order are changed in the same way.
 
-    Such a word fits, and may still turn the meaning (increased, decreased), so that of the annotation only entities are kept
-    unless `keep` names more; stop words stay, and are not put in. Source: Kobayashi 2018 (https://arxiv.org/abs/1805.06201),
-    without the label.
-
-    encoder (str): a folder that `mtl adapt` wrote, or a masked language model on the hub. share (float): of the words, how many
-    are replaced; one at least. candidates (int): one of so many, the likeliest, is drawn by its probability.
-    RAISES (UserError): the encoder has no trained language-model head.
+    Raises:
+        UserError: A setting is out of range, or the encoder has no trained language-model head.
     """
+    return MaskedLMAugmenter(encoder, level, fraction, candidates, keep, device, seed)
+
+
+class MaskedLMAugmenter(Augmenter):
+    """See `masked_augmenter`, which has the same arguments."""
+
+    stream = "Masked"
 
     def __init__(
-        self, encoder: str, level: float, share: float, candidates: int, keep: List[str], device: str, seed: int
+        self, encoder: str, level: float, fraction: float, candidates: int, keep: Optional[List[str]], device: str, seed: int
     ) -> None:
         super().__init__(level, seed)
-        check_range(f"{SECTION} share", share, 0.0, 1.0)
+        check_range(f"{SECTION} fraction", fraction, 0.0, 1.0)
         check_range(f"{SECTION} candidates", candidates, 1)
-        check_kinds(keep)
-        self.encoder, self.share, self.candidates, self.keep = encoder, share, candidates, keep
+        self.keep = surviving(Change.LIKELY_WORDS) if keep is None else frozenset(keep)
+        check_keep(self.keep)
+        self.encoder, self.fraction, self.candidates = encoder, fraction, candidates
         self.device = pick_device(device)
         self._model: Any = None
         self._words: Dict[int, str] = {}
 
     def _load(self) -> None:
+        """Load the model when the first document is changed."""
         model, untrained = load_mlm(self.encoder)
         if untrained:
             raise UserError(
@@ -57,62 +74,62 @@ class Masked(Augmenter):
         if self._tokenizer.mask_token_id is None:
             raise UserError(f"{SECTION} encoder {self.encoder!r}: its tokenizer has no mask token")
         self._model = model.to(self.device).eval()
-        alone = self._tokenizer.build_inputs_with_special_tokens([self._tokenizer.mask_token_id])
-        self._before = alone.index(self._tokenizer.mask_token_id)  # special wordpieces
-        self._window = real_length(model.base_model, model.config) - self._tokenizer.num_special_tokens_to_add()
+        mask_alone = self._tokenizer.build_inputs_with_special_tokens([self._tokenizer.mask_token_id])
+        self._leading_specials = mask_alone.index(self._tokenizer.mask_token_id)
+        self._window = max_length(model.base_model, model.config) - self._tokenizer.num_special_tokens_to_add()
 
     def changed(self, nlp: Language, reference: Doc) -> Optional[Doc]:
         if self._model is None:
             self._load()
-        places = self.some([i for i in free_words(reference) if not reference[i].is_stop], self.share)
-        likely = self._likely(reference, places)
+        positions = self.sample([i for i in free_words(reference) if not reference[i].is_stop], self.fraction)
         edits = []
-        for i, found in likely.items():
-            others = [(word, chance) for word, chance in found if word.lower() != reference[i].lower_]
-            fits = [(word, chance) for word, chance in others if not reference.vocab[word].is_stop]
-            if fits:
-                (word,) = self.chance.choices([word for word, _ in fits], [chance for _, chance in fits])
-                edits.append(Edit(i, i + 1, (like(word, reference[i].text),)))
+        for i, candidates in self._likely_words(reference, positions).items():
+            others = [(word, probability) for word, probability in candidates if word.lower() != reference[i].lower_]
+            fitting = [(word, probability) for word, probability in others if not reference.vocab[word].is_stop]
+            if fitting:
+                (word,) = self.rng.choices([word for word, _ in fitting], [probability for _, probability in fitting])
+                edits.append(Edit(i, i + 1, (in_case_of(word, reference[i].text),)))
         return rewritten(reference, edits, self.keep) if edits else None
 
-    def _likely(self, reference: Doc, places: List[int]) -> Dict[int, List[Tuple[str, float]]]:
-        """For each place the likeliest whole words with their probabilities; a word's wordpieces are one mask together."""
+    def _likely_words(self, reference: Doc, positions: List[int]) -> Dict[int, Candidates]:
+        """For each position the likeliest whole words. All subwords of the word there become a single mask."""
         encoding = self._tokenizer(reference.text, add_special_tokens=False, return_offsets_mapping=True)
-        starts = {reference[i].idx: i for i in places}
-        pieces: List[int] = []
-        masks: List[Tuple[int, int]] = []  # place in the pieces, token
-        until = 0  # where the word that is masked ends
-        for piece, (start, end) in zip(encoding["input_ids"], encoding["offset_mapping"]):
-            start += len(reference.text[start:end]) - len(reference.text[start:end].lstrip())  # some count the space before
+        starts = {reference[i].idx: i for i in positions}
+        input_ids: List[int] = []
+        masks: List[Tuple[int, int]] = []  # index in the input, token
+        masked_until = 0  # the character after the word that is masked
+        for subword_id, (start, end) in zip(encoding["input_ids"], encoding["offset_mapping"]):
+            subword = reference.text[start:end]
+            start += len(subword) - len(subword.lstrip())  # some tokenizers count the space before
             if start in starts:
-                masks.append((len(pieces), starts[start]))
-                pieces.append(self._tokenizer.mask_token_id)
-                until = start + len(reference[starts[start]])
-            elif start >= until:
-                pieces.append(piece)
-        found: Dict[int, List[Tuple[str, float]]] = {}
-        for begin in range(0, len(pieces), self._window):
-            own = [(at - begin, token) for at, token in masks if begin <= at < begin + self._window]
-            if own:
-                found |= self._in_window(pieces[begin : begin + self._window], own)
-        return found
+                masks.append((len(input_ids), starts[start]))
+                input_ids.append(self._tokenizer.mask_token_id)
+                masked_until = start + len(reference[starts[start]])
+            elif start >= masked_until:
+                input_ids.append(subword_id)
+        likely: Dict[int, Candidates] = {}
+        for begin in range(0, len(input_ids), self._window):
+            in_window = [(index - begin, token) for index, token in masks if begin <= index < begin + self._window]
+            if in_window:
+                likely |= self._predict_window(input_ids[begin : begin + self._window], in_window)
+        return likely
 
     @torch.inference_mode()
-    def _in_window(self, pieces: List[int], masks: List[Tuple[int, int]]) -> Dict[int, List[Tuple[str, float]]]:
-        whole = self._tokenizer.build_inputs_with_special_tokens(pieces)
-        ids = torch.tensor([whole], device=self.device)
-        logits = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].float()
-        top = logits[[self._before + at for at, _ in masks]].softmax(-1).topk(min(self.candidates, logits.shape[-1]))
-        rows = zip(masks, top.indices.tolist(), top.values.tolist())
+    def _predict_window(self, subword_ids: List[int], masks: List[Tuple[int, int]]) -> Dict[int, Candidates]:
+        """The likeliest whole words at the masks of one window."""
+        input_ids = torch.tensor([self._tokenizer.build_inputs_with_special_tokens(subword_ids)], device=self.device)
+        logits = self._model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).logits[0].float()
+        rows = [self._leading_specials + index for index, _ in masks]
+        top = logits[rows].softmax(-1).topk(min(self.candidates, logits.shape[-1]))
         return {
-            token: [(word, chance) for piece, chance in zip(ids, chances) if (word := self._word(piece))]
-            for (_, token), ids, chances in rows
+            token: [(word, probability) for subword_id, probability in zip(ids, values) if (word := self._word(subword_id))]
+            for (_, token), ids, values in zip(masks, top.indices.tolist(), top.values.tolist())
         }
 
-    def _word(self, piece: int) -> str:
-        """The wordpiece as text where it is a word by itself, else ""."""
-        if piece not in self._words:
-            text = self._tokenizer.decode([piece]).strip()
-            alone = text.isalpha() and self._tokenizer(f" {text}", add_special_tokens=False)["input_ids"][-1:] == [piece]
-            self._words[piece] = text if alone and len(text) > 1 else ""
-        return self._words[piece]
+    def _word(self, subword_id: int) -> str:
+        """The subword as text if it is a word by itself, else ""."""
+        if subword_id not in self._words:
+            text = self._tokenizer.decode([subword_id]).strip()
+            is_word = text.isalpha() and self._tokenizer(f" {text}", add_special_tokens=False)["input_ids"][-1:] == [subword_id]
+            self._words[subword_id] = text if is_word and len(text) > 1 else ""
+        return self._words[subword_id]

@@ -1,4 +1,4 @@
-"""Words for words of the same meaning, from WordNet by way of NLTK."""
+"""Words replaced by synonyms from WordNet, which NLTK reads."""
 
 from functools import cache
 from typing import Callable, List, Optional
@@ -7,45 +7,68 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from mtl.augment.augmenter import SECTION, Augmenter
-from mtl.augment.rewrite import Edit, free_words, like, rewritten
+from mtl.augment.rewrite import Edit, free_words, in_case_of, rewritten, surviving
 from mtl.errors import UserError, check_range
+from mtl.registry import Change
 
-CLEAR = 0.5  # of a word's occurrences that are of its first sense, in WordNet's counts
-
-
-def synonym_augmenter(level: float = 0.3, share: float = 0.15, seed: int = 0) -> "Synonyms":
-    """`mtl.SynonymAugmenter.v1`: see `Synonyms`. RAISES (UserError): NLTK, or its WordNet, is not installed."""
-    return Synonyms(level, share, seed, wordnet_synonyms())
+# Only words with more than this fraction of their occurrences, by WordNet's counts, in their first sense are replaced.
+FIRST_SENSE = 0.5
 
 
-class Synonyms(Augmenter):
-    """Replaces words by synonyms, never inside an entity, an answer or another span; all annotation holds.
+def synonym_augmenter(level: float = 0.3, fraction: float = 0.15, seed: int = 0) -> "SynonymAugmenter":
+    """Augmenter `mtl.SynonymAugmenter.v1`: replaces words by synonyms from WordNet, and keeps all annotation.
 
-    share (float): of the words that have a synonym, how many are replaced; one at least. synonyms_of: word -> its synonyms.
+    Words inside an entity, an answer or another span are never replaced, nor are stop words.
+
+    Args:
+        level (float): Fraction of the documents that are changed.
+        fraction (float): Fraction of the words with a synonym that are replaced, at least one in a changed document.
+        seed (int): The same documents in the same order are changed in the same way.
+
+    Raises:
+        UserError: A fraction is out of range, or NLTK or its WordNet is not installed.
+    """
+    return SynonymAugmenter(level, fraction, seed, wordnet_synonyms())
+
+
+class SynonymAugmenter(Augmenter):
+    """Replaces words by synonyms of any source.
+
+    Args:
+        level (float): See `synonym_augmenter`.
+        fraction (float): See `synonym_augmenter`.
+        seed (int): See `synonym_augmenter`.
+        synonyms_of (Callable[[str], List[str]]): From a word in lower case to its synonyms.
     """
 
-    def __init__(self, level: float, share: float, seed: int, synonyms_of: Callable[[str], List[str]]) -> None:
+    stream = "Synonyms"
+
+    def __init__(self, level: float, fraction: float, seed: int, synonyms_of: Callable[[str], List[str]]) -> None:
         super().__init__(level, seed)
-        check_range(f"{SECTION} share", share, 0.0, 1.0)
-        self.share, self.synonyms_of = share, synonyms_of
+        check_range(f"{SECTION} fraction", fraction, 0.0, 1.0)
+        self.fraction, self.synonyms_of = fraction, synonyms_of
 
     def changed(self, nlp: Language, reference: Doc) -> Optional[Doc]:
-        places = [i for i in free_words(reference) if not reference[i].is_stop and self.synonyms_of(reference[i].lower_)]
-        if not places:
+        positions = [i for i in free_words(reference) if not reference[i].is_stop and self.synonyms_of(reference[i].lower_)]
+        if not positions:
             return None
         edits = []
-        for i in self.some(places, self.share):
+        for i in self.sample(positions, self.fraction):
             word = reference[i]
-            first, *rest = self.chance.choice(self.synonyms_of(word.lower_)).split(" ")
-            parts = [like(first, word.text), *(part.upper() if word.is_upper else part for part in rest)]
+            first, *rest = self.rng.choice(self.synonyms_of(word.lower_)).split(" ")
+            parts = [in_case_of(first, word.text), *(part.upper() if word.is_upper else part for part in rest)]
             edits.append(Edit(i, i + 1, tuple(f"{part} " for part in parts)))
-        return rewritten(reference, edits)
+        return rewritten(reference, edits, surviving(Change.SYNONYMS))
 
 
 def wordnet_synonyms() -> Callable[[str], List[str]]:
-    """A word's synonyms in its first sense, [] where that is not clearly the usual one, or the word is no base form.
+    """A function from a word to its synonyms in its first sense.
 
-    (Of an inflected form the synonyms would have to be inflected too.) RAISES (UserError): NLTK or WordNet is not installed.
+    It returns none if that sense is not clearly the usual one, or the word is not a base form: the synonyms of an inflected form
+    would have to be inflected too.
+
+    Raises:
+        UserError: NLTK or WordNet is not installed.
     """
     try:
         from nltk.corpus import wordnet
@@ -56,7 +79,7 @@ def wordnet_synonyms() -> Callable[[str], List[str]]:
     except LookupError:
         raise UserError(
             f"{SECTION} mtl.SynonymAugmenter.v1 needs WordNet: python -m nltk.downloader wordnet, or set NLTK_DATA to a folder "
-            f"that has corpora/wordnet"
+            f"that contains corpora/wordnet"
         ) from None
 
     @cache
@@ -64,8 +87,8 @@ def wordnet_synonyms() -> Callable[[str], List[str]]:
         senses = wordnet.synsets(word)
         if not senses or wordnet.morphy(word, senses[0].pos()) != word:
             return []
-        own = [sum(lemma.count() for lemma in sense.lemmas() if lemma.name().lower() == word) for sense in senses]
-        if len(senses) > 1 and own[0] <= CLEAR * sum(own):
+        counts = [sum(lemma.count() for lemma in sense.lemmas() if lemma.name().lower() == word) for sense in senses]
+        if len(senses) > 1 and counts[0] <= FIRST_SENSE * sum(counts):
             return []
         names = (lemma.name().replace("_", " ") for lemma in senses[0].lemmas())
         return [name for name in names if name.islower() and word not in name.split(" ")]

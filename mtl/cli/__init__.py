@@ -1,1 +1,1 @@
-"""The console script `mtl`."""
+"""The command line: the console script `mtl`, and error messages for `spacy`."""

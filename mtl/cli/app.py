@@ -1,4 +1,4 @@
-"""The console script: all commands, and what becomes of an error."""
+"""The console script `mtl`: its commands, and how errors are reported."""
 
 import sys
 
@@ -8,14 +8,14 @@ from mtl.cli.common import app
 from mtl.cli.messages import message_of
 
 # isort: off
-from mtl.cli import data, adaptation, training, heads, serving  # noqa: F401  # each adds its commands, in this order
+from mtl.cli import data, adapt, training, compare, heads, deploy  # noqa: F401  # each adds its commands to `app`
 # isort: on
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Entry point: a user's mistake, or a file that cannot be had, is one message and exit code 1; else there is a traceback."""
+    """Run the command line. Errors caused by user input or unreadable files are one line and exit code 1, others a traceback."""
     try:
         app()
     except OSError as error:

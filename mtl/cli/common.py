@@ -1,89 +1,164 @@
-"""What the commands share: the application, and how arguments are read."""
+"""What the commands share: the application and its help, reading arguments, writing reports."""
 
 import json
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import typer
+from typer.core import TyperGroup
 
 from mtl.errors import UserError
 from mtl.files import replacing
 
+SECTIONS = {
+    "Data": ["convert", "augment"],
+    "Continued pretraining": ["adapt", "distance", "neighbours"],
+    "Training": ["steps", "train", "evaluate", "compare"],
+    "Changes to a trained pipeline": ["add-head", "retrain-head", "remove-head", "distill", "optimize"],
+    "Use of a trained pipeline": ["ask", "bench", "package", "verify"],
+}
+
+
+class SectionedGroup(TyperGroup):
+    """Lists the commands of `mtl --help` by section. Typer's own panels need rich, which would draw boxes."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections."""
+        width = max(map(len, self.list_commands(ctx)))
+        for title, names in SECTIONS.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (f"{name:{width}}", command.get_short_help_str(limit=200))
+                        for name, command in commands.items()
+                        if command is not None
+                    ]
+                )
+
+
 app = typer.Typer(
     name="mtl",
+    cls=SectionedGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="One shared transformer, continued on your text, with categories, entities and questions trained together.",
+    help="Multi-task spaCy pipelines: adapt one transformer to your text, and train several heads on it together.",
 )
 
 
-def load(pipeline: str, changes: Optional[Dict[str, Any]] = None) -> Any:
-    """`spacy.load`, with a message instead of a traceback where there is no such pipeline. changes: config overrides."""
+def load_pipeline(pipeline: str, overrides: Optional[Dict[str, Any]] = None) -> Any:
+    """Load a pipeline as `spacy.load` does.
+
+    Args:
+        pipeline (str): A folder or an installed package.
+        overrides (Optional[Dict[str, Any]]): Settings of its config to change, by dotted name.
+
+    Returns:
+        Any: The pipeline, without spaCy's limit on the length of a text, which is meant for its parser.
+
+    Raises:
+        UserError: There is no such pipeline.
+    """
     import spacy
 
     try:
-        nlp = spacy.load(pipeline, config=changes or {})
+        nlp = spacy.load(pipeline, config=overrides or {})
     except OSError as error:
         raise UserError(
             f"{pipeline}: no such pipeline folder or installed package ({str(error).splitlines()[0][:120]})"
         ) from error
-    nlp.max_length = max(nlp.max_length, 10**9)  # the limit is for spaCy's parser
+    nlp.max_length = max(nlp.max_length, 10**9)
     return nlp
 
 
-def progress(line: str) -> None:
-    """A line that is written over itself, where somebody watches."""
-    if sys.stderr.isatty():
-        typer.echo(line, nl=False, err=True)
+def encoder_overrides(**settings: Any) -> Dict[str, Any]:
+    """Settings of the encoder as overrides of a pipeline's config."""
+    return {f"components.transformer.model.{name}": value for name, value in settings.items()}
 
 
-def read_argument(text: str) -> str:
-    """The text itself, or what the file of that name or standard input holds."""
+def read_text_argument(argument: str) -> str:
+    """The text that an argument gives: the argument itself, the content of the file it names, or standard input for "-".
+
+    Raises:
+        UserError: The text is empty or not UTF-8, or the file is not a text file.
+    """
     from mtl.data.records import read_text
 
-    if text == "-":
+    text = argument
+    if argument == "-":
         try:
             text = sys.stdin.buffer.read().decode("utf-8")
         except UnicodeDecodeError as error:
             raise UserError(f"standard input is not UTF-8 (byte {error.start + 1})") from None
-    elif len(text.split()) == 1 and Path(text).suffix in (".txt", ".md"):
-        text = read_text(text)
-    elif len(text.split()) == 1 and Path(text).is_file():
-        raise UserError(f"{text}: text is read from .txt and .md files; for another, give it on standard input: - < {text}")
+    elif len(argument.split()) == 1 and Path(argument).suffix in (".txt", ".md"):
+        text = read_text(argument)
+    elif len(argument.split()) == 1 and Path(argument).is_file():
+        raise UserError(
+            f"{argument}: only .txt and .md files are read as text; pass other files on standard input: - < {argument}"
+        )
     if not text.strip():
         raise UserError("the text is empty")
     return text
 
 
-def read_setting(given: str, example: str = "training.max_steps=200", dotted: bool = True) -> Tuple[str, Any]:
-    """A name, with its section where `dotted`, and its value, which is JSON, or text as it stands."""
-    name, equals, value = given.partition("=")
+def parse_setting(argument: str, example: str = "training.max_steps=200", dotted: bool = True) -> Tuple[str, Any]:
+    """Parse the argument of `--set`.
+
+    Args:
+        argument (str): NAME=VALUE. The value is read as JSON, or as text if it is not JSON.
+        example (str): Shown in the error message.
+        dotted (bool): Whether the name includes its section.
+
+    Returns:
+        Tuple[str, Any]: The name and the value.
+
+    Raises:
+        UserError: The argument has another form.
+    """
+    name, equals, value = argument.partition("=")
     if not equals or ("." in name) != dotted:
-        raise UserError(f"--set {given!r}: give a setting {'with' if dotted else 'without'} its section, as in {example}")
+        raise UserError(f"--set {argument!r}: give a setting {'with' if dotted else 'without'} its section, as in {example}")
     try:
         return name, json.loads(value)
     except ValueError:
         return name, value
 
 
-def read_reference(given: str) -> Tuple[str, float]:
-    name, _, value = given.partition("=")
+def parse_reference(argument: str) -> Tuple[str, float]:
+    """Parse the argument of `--reference`, SCORE=NUMBER.
+
+    Raises:
+        UserError: The argument has another form.
+    """
+    name, _, value = argument.partition("=")
     try:
         return name, float(value)
     except ValueError:
-        raise UserError(f"--reference {given!r}: give a score and its number, as in ents_f=0.83") from None
+        raise UserError(f"--reference {argument!r}: give a score and its value, as in ents_f=0.83") from None
 
 
-def read_share(part: str) -> float:
-    try:
-        return float(part)
-    except ValueError:
-        raise UserError(f"--labels: {part!r} is no number; give shares, as in 0.1,1") from None
+def parse_fractions(option: str, argument: str) -> List[float]:
+    """Parse numbers separated by commas.
+
+    Args:
+        option (str): The option, for the error message.
+        argument (str): Its argument.
+
+    Raises:
+        UserError: A part is not a number.
+    """
+    fractions = []
+    for part in argument.split(","):
+        try:
+            fractions.append(float(part))
+        except ValueError:
+            raise UserError(f"{option}: {part!r} is not a number; give fractions, as in 0.1,1") from None
+    return fractions
 
 
-def write_json(path: Path, value: Any) -> None:
-    """A readable JSON file, whole or not at all."""
+def write_report(path: Path, report: Any) -> None:
+    """Write a report as indented JSON. The file is whole or absent."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

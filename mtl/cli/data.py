@@ -1,51 +1,81 @@
-"""Labelled files: `convert`."""
+"""Labelled data: `convert`, `augment`."""
 
 import re
 from pathlib import Path
-from typing import List
+from typing import Dict, List
 
 import typer
 
-from mtl.cli.common import app
+from mtl.cli.common import app, parse_setting
 from mtl.errors import UserError
+
+MAX_NOTES = 5  # of each file
 
 
 @app.command()
 def convert(
-    files: List[Path] = typer.Argument(..., help="Labelled files, training data first, then dev, then test."),
-    out: Path = typer.Option(..., "--out", "-o", help="The folder to write to."),
-    names: str = typer.Option("train,dev,test", help="What the files are called there, in the order given."),
-    task: str = typer.Option("", help="Put each under its split: OUT/train/TASK.spacy instead of OUT/train.spacy."),
-    format: str = typer.Option("auto", help="auto, jsonl, squad, pubtator or conll."),
-    lang: str = typer.Option("en", help="The language whose tokenizer is used, as in spacy.blank."),
-    shard_size: int = typer.Option(0, help="Write folders of files of so many documents, which stream from disk. 0: one file."),
-    allow_unseen: bool = typer.Option(False, "--allow-unseen", help="Accept labels in dev or test that training data lacks."),
+    files: List[Path] = typer.Argument(..., help="Labelled files: training data first, then dev, then test."),
+    out: Path = typer.Option(..., "--out", "-o", help="Output folder."),
+    names: str = typer.Option("train,dev,test", help="Names of the output files, in the order of the input files."),
+    task: str = typer.Option("", help="Write OUT/train/TASK.spacy instead of OUT/train.spacy."),
+    format: str = typer.Option("auto", help="Input format: auto, jsonl, squad, pubtator or conll."),
+    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+    shard_size: int = typer.Option(
+        0, help="Write folders of files with this many documents each, which stream from disk. 0: one file."
+    ),
+    allow_unseen: bool = typer.Option(False, "--allow-unseen", help="Accept dev and test labels that the training data lacks."),
 ) -> None:
-    """Convert labelled files to spaCy's format, and check them: offsets, labels, documents in two splits.
+    """Convert labelled files to spaCy's format and check them.
 
     \b
-    Formats: JSON Lines (any subset of categories, entities, questions), SQuAD JSON, PubTator, CoNLL/IOB.
+    Formats: JSON Lines (with any subset of the tasks' annotations), SQuAD JSON, PubTator, CoNLL/IOB.
+    Checks: character offsets, labels, and documents that occur in two splits.
     Example: mtl convert train.jsonl dev.jsonl test.jsonl --out corpus/spacy
     """
     from mtl.data.convert import convert_splits
 
-    split_names = [name.strip() for name in names.split(",")]
-    if len(files) > len(split_names):
-        raise UserError(f"{len(files)} files, but {len(split_names)} names: give --names one for each file")
-    if len(set(split_names)) < len(split_names) or not all(re.fullmatch(r"\w[\w.-]*", name) for name in split_names):
-        raise UserError(f"--names {names!r}: each file needs a name of its own, of letters, digits, '-', '_' and '.'")
-    paths = {
-        name: out / name / (task if shard_size else f"{task}.spacy") if task else out / (name if shard_size else f"{name}.spacy")
-        for name in split_names
-    }
+    splits = [name.strip() for name in names.split(",")]
+    if len(files) > len(splits):
+        raise UserError(f"{len(files)} files, but {len(splits)} names: give a name for each file with --names")
+    if len(set(splits)) < len(splits) or not all(re.fullmatch(r"\w[\w.-]*", split) for split in splits):
+        raise UserError(f"--names {names!r}: the names must differ, and consist of letters, digits, '-', '_' and '.'")
+    paths = _output_paths(out, splits, task, is_sharded=shard_size > 0)
     reports = convert_splits(
-        dict(zip(split_names, files)), paths, format=format, lang=lang, shard_size=shard_size or 2000, allow_unseen=allow_unseen
+        dict(zip(splits, files)), paths, format=format, lang=lang, shard_size=shard_size or 2000, allow_unseen=allow_unseen
     )
-    for name, report in reports.items():
-        typer.echo(f"{files[split_names.index(name)]} -> {paths[name]}")
+    for split, report in reports.items():
+        typer.echo(f"{files[splits.index(split)]} -> {paths[split]}")
         for what, count in report.counts.items():
             typer.echo(f"  {count:>7,} {what}")
-        for note in report.notes[:5]:
+        for note in report.notes[:MAX_NOTES]:
             typer.echo(f"          {note}")
-        if len(report.notes) > 5:
-            typer.echo(f"          ... and {len(report.notes) - 5:,} more like these")
+        if len(report.notes) > MAX_NOTES:
+            typer.echo(f"          ... and {len(report.notes) - MAX_NOTES:,} more notes like these")
+
+
+def _output_paths(out: Path, splits: List[str], task: str, is_sharded: bool) -> Dict[str, Path]:
+    suffix = "" if is_sharded else ".spacy"
+    return {split: out / split / f"{task}{suffix}" if task else out / f"{split}{suffix}" for split in splits}
+
+
+@app.command()
+def augment(
+    config: Path = typer.Argument(..., help="Training config with an augmenter in [corpora.train.augmenter]."),
+    pairs: int = typer.Option(10, min=1, help="Number of documents to show, before and after augmentation."),
+    override: List[str] = typer.Option([], "--set", help="Override a config setting: training.max_steps=200 (repeatable)."),
+) -> None:
+    """Preview training documents before and after augmentation.
+
+    \b
+    Changes are marked by «».
+    Example: mtl augment configs/sample.cfg --set paths.train=corpus/spacy/train.spacy
+    """
+    from mtl.augment.preview import pair_lines, preview
+
+    shown = 0
+    for before, after in preview(config, dict(map(parse_setting, override)), pairs):
+        shown += 1
+        for i, line in enumerate(pair_lines(before, after)):
+            typer.echo(f"{shown if i == 0 else '':>3}  {line}")
+    if not shown:
+        typer.echo("the augmenter did not change any document")

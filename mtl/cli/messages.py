@@ -1,4 +1,4 @@
-"""What a user is told of an error, where it is a mistake of theirs."""
+"""Error messages for errors that user input can cause."""
 
 import configparser
 import re
@@ -8,7 +8,7 @@ from mtl.errors import UserError
 
 
 def message_of(error: BaseException) -> Optional[str]:
-    """One line that says what to change; None for an error that is not the user's."""
+    """One line that says what to change; None if user input cannot have caused the error."""
     from catalogue import RegistryError
     from thinc.api import ConfigValidationError
 
@@ -21,11 +21,11 @@ def message_of(error: BaseException) -> Optional[str]:
     return None
 
 
-def _unknown_name(said: str) -> Optional[str]:
-    """Of spaCy's message, which lists every function there is: the name, and those of ours, or of the same beginning."""
-    found = re.search(r"function '([^']+)' in function registry '([^']+)'.*Available names: (.*)", said)
-    if not found:
+def _unknown_name(message: str) -> Optional[str]:
+    """A shorter form of spaCy's message, which lists every registered function: only those with the same prefix, such as mtl."""
+    match = re.search(r"function '([^']+)' in function registry '([^']+)'.*Available names: (.*)", message)
+    if not match:
         return None
-    name, kind, names = found.group(1), found.group(2), found.group(3).split(", ")
-    near = [one for one in names if one.partition(".")[0] == name.partition(".")[0]] or names
-    return f"the config: there is no {name!r} among the {kind}; there are {', '.join(near)}"
+    name, registry, available = match.group(1), match.group(2), match.group(3).split(", ")
+    similar = [candidate for candidate in available if candidate.partition(".")[0] == name.partition(".")[0]] or available
+    return f"the config: there is no {name!r} among the {registry}; there are {', '.join(similar)}"

@@ -1,1 +1,1 @@
-"""Several trainings side by side: what a choice gave or cost, with its interval."""
+"""Comparisons of ways to train, over several seeds: what a choice gains or costs, with confidence intervals."""

@@ -1,99 +1,125 @@
-"""Does continued pretraining help the heads? The encoder as it is, against the same continued on task text, domain text, both."""
+"""Does continued pretraining help the heads? Compare the encoder as it is with the same one adapted to task and domain text."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
-from mtl.adapt.cleaning import CleanSettings, labelled_files
-from mtl.adapt.loop import Adaptation
-from mtl.adapt.settings import AdaptSettings
-from mtl.adapt.text import text_files
+from mtl.adaptation.cleaning import CleanSettings, labelled_files
+from mtl.adaptation.run import adapt
+from mtl.adaptation.settings import AdaptSettings
+from mtl.adaptation.text import text_files
 from mtl.compare.differences import difference_rows
-from mtl.compare.runs import CompareSettings, Run, Runs, key_of, weights_of
+from mtl.compare.runs import CompareSettings, Runs, TrainingRun, key_of, weights_of
 from mtl.files import read_json, sha256_of
-from mtl.machine import machine
+from mtl.progress import Echo
+from mtl.timing import machine
 
-Echo = Callable[[str], None]
-MANY = 10_000.0  # passes: the tokens end a continuation
+UNLIMITED_EPOCHS = 10_000.0  # so that the token budget ends a continuation
 BASE, TASK, DOMAIN, BOTH = "base", "task text", "domain text", "domain, then task text"
 
 
 @dataclass
-class Encoder:
-    """An encoder to start from, and what it cost to make: wordpieces of training, minutes, perplexities."""
+class AdaptedEncoder:
+    """An encoder to start the heads from.
+
+    Args:
+        name (str): A Hugging Face folder or a name on the hub.
+        cost (Dict[str, Any]): What it cost to adapt: "steps" with the tokens, epochs, seconds and perplexities of each run.
+    """
 
     name: str
     cost: Dict[str, Any]
 
     @property
     def weights(self) -> str:
+        """Identifies the weights."""
         return weights_of(self.name)
 
 
 def make_arms(
     runs: Runs, base: str, domain: Sequence[str], general: Sequence[str], tokens: float, precision: str, echo: Echo
-) -> Dict[str, Encoder]:
-    """The encoders that are compared. Task text is the union of all heads' own: one head's alone hurts the others.
+) -> Dict[str, AdaptedEncoder]:
+    """Make the encoders to compare. Task text is the union of all heads' own: the text of a single head hurts the others.
 
-    base: "" for the one that the config names. domain: files; without any, what needs them is left out. tokens: of training, for
-    each continuation. What the runs are scored on is kept out of the text.
+    Args:
+        runs (Runs): The trainings. The text of the data that they are scored on is left out.
+        base (str): The encoder to start from; empty for the one in the config.
+        domain (Sequence[str]): Domain text; without any, the arms that need it are left out.
+        general (Sequence[str]): General text to measure forgetting on.
+        tokens (float): Subwords of training for each continuation.
+        precision (str): "auto", "fp32" or "bf16".
+        echo (Echo): Gets messages.
+
+    Returns:
+        Dict[str, AdaptedEncoder]: The encoders by arm.
     """
     task = [str(file) for files in runs.train_files.values() for file in files]
     text_files([*domain, *general])  # a wrong name is found before anything is trained
-    settings = AdaptSettings(passes=MANY, tokens=tokens, precision=precision)
-    cleaning = CleanSettings(away_from=[str(path) for path in runs.data])
-    made = {BASE: Encoder(base or runs.encoder(), {})}
+    settings = AdaptSettings(epochs=UNLIMITED_EPOCHS, max_tokens=tokens, precision=precision)
+    cleaning = CleanSettings(decontaminate=[str(path) for path in runs.data])
+    encoders = {BASE: AdaptedEncoder(base or runs.encoder(), {})}
     parts = [(TASK, BASE, task)] + ([(DOMAIN, BASE, list(domain)), (BOTH, DOMAIN, task)] if domain else [])
     for arm, start, texts in parts:
         echo(f"{arm}:")
-        made[arm] = _adapted(made[start], texts, list(general), settings, cleaning, runs.folder / "encoders", echo)
-    return made
+        encoders[arm] = _adapted(encoders[start], texts, list(general), settings, cleaning, runs.folder / "encoders", echo)
+    return encoders
 
 
 def _adapted(
-    start: Encoder,
+    start: AdaptedEncoder,
     texts: List[str],
     general: List[str],
     settings: AdaptSettings,
     cleaning: CleanSettings,
     folder: Path,
     echo: Echo,
-) -> Encoder:
-    """The encoder continued on the texts, in a folder named by all that it depends on; made before, it is taken as it is."""
-    files = [*text_files(texts), *text_files(general), *labelled_files(cleaning.away_from)]
+) -> AdaptedEncoder:
+    """The encoder adapted to the texts, in a folder named by everything it depends on. If that is there, it is used."""
+    files = [*text_files(texts), *text_files(general), *labelled_files(cleaning.decontaminate)]
     out = folder / key_of({"encoder": start.weights, "files": [sha256_of(file) for file in files], **asdict(settings)})
     if not (out / "adapt.json").exists() or read_json(out / "adapt.json")["interrupted"]:
-        Adaptation(start.name, settings, echo).run(texts, general, out, cleaning=cleaning)
+        adapt(start.name, texts, out, general=general, settings=settings, cleaning=cleaning, echo=echo)
     report = read_json(out / "adapt.json")
     if report["interrupted"]:
         raise KeyboardInterrupt
-    own = {key: report[key] for key in ("tokens", "passes", "seconds", "perplexity_before", "perplexity_after")}
-    return Encoder(str(out), {"steps": [*start.cost.get("steps", []), own]})
+    step = {key: report[key] for key in ("tokens", "epochs", "seconds", "perplexity_before", "perplexity_after")}
+    return AdaptedEncoder(str(out), {"steps": [*start.cost.get("steps", []), step]})
 
 
-def compare_adaptation(runs: Runs, arms: Dict[str, Encoder], settings: CompareSettings, echo: Echo) -> Dict[str, Any]:
-    """Train the heads on each encoder, with each share of the labels and each seed.
+def compare_adaptation(runs: Runs, arms: Dict[str, AdaptedEncoder], settings: CompareSettings, echo: Echo) -> Dict[str, Any]:
+    """Train the heads on each encoder, with each fraction of the labelled documents and each seed.
 
-    RETURNS: "runs", their "differences" to the base, "arms" with what each cost, "environment".
+    Args:
+        runs (Runs): The trainings.
+        arms (Dict[str, AdaptedEncoder]): What `make_arms` returned.
+        settings (CompareSettings): Seeds and fractions.
+        echo (Echo): Gets messages.
+
+    Returns:
+        Dict[str, Any]: "runs", their "differences" to the base, "arms" with what each cost, "environment".
     """
     setting = runs.encoder_setting()
     plan = [
-        Run(arm, seed, share, {setting: encoder.name})
-        for share in settings.labels for seed in range(settings.seeds) for arm, encoder in arms.items()
+        TrainingRun(arm, seed, fraction, {setting: encoder.name})
+        for fraction in settings.label_fractions for seed in range(settings.seeds) for arm, encoder in arms.items()
     ]  # fmt: skip
-    done = runs.results(plan, {arm: {setting: encoder.weights} for arm, encoder in arms.items()}, None, echo)
+    results = runs.results(plan, {arm: {setting: encoder.weights} for arm, encoder in arms.items()}, None, echo)
     return {
         "config": runs.config.name, "documents": runs.documents, "seeds": settings.seeds,
         "arms": {arm: encoder.cost for arm, encoder in arms.items()},
-        "differences": [row for share in settings.labels for row in _against_base(done, share, list(arms))],
-        "runs": done, "environment": machine(),
+        "differences": [
+            row for fraction in settings.label_fractions for row in _against_base(results, fraction, list(arms))
+        ],
+        "runs": results, "environment": machine(),
     }  # fmt: skip
 
 
-def _against_base(done: List[Dict[str, Any]], share: float, arms: List[str]) -> List[Dict[str, Any]]:
-    scores = {arm: [run["scores"] for run in done if run["arm"] == arm and run["labels"] == share] for arm in arms}
+def _against_base(results: List[Dict[str, Any]], fraction: float, arms: List[str]) -> List[Dict[str, Any]]:
+    """The differences of each arm to the first, at one fraction of the labelled documents."""
+    at_fraction = [run for run in results if run["label_fraction"] == fraction]
+    scores = {arm: [run["scores"] for run in at_fraction if run["arm"] == arm] for arm in arms}
     return [
-        {"arm": arm, "labels": share, **row}
+        {"arm": arm, "label_fraction": fraction, **row}
         for arm in arms[1:]
         for row in difference_rows(scores[arms[0]], scores[arm], ("base", "adapted"))
     ]

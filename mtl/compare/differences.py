@@ -1,4 +1,4 @@
-"""Scores of two ways to train, over the same seeds: the mean difference with its interval, and what may be said of it."""
+"""Scores of two ways to train, over the same seeds: the mean difference, its confidence interval, and a verdict."""
 
 import math
 import statistics
@@ -7,12 +7,19 @@ from typing import Any, Dict, List, Sequence
 
 from scipy.stats import t as student_t
 
-MEAN = "mean"  # over heads, in a run's scores
+MEAN = "mean"  # over the heads, among a run's scores
+Scores = Dict[str, float]  # of a run
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one score, in points: `mean` of the second way minus the first, and the bounds of its 95% interval."""
+    """The difference in one score, in points.
+
+    Args:
+        mean (float): Mean of the second way minus the first.
+        low (float): Lower bound of its 95% confidence interval.
+        high (float): Upper bound.
+    """
 
     mean: float
     low: float
@@ -20,41 +27,59 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """No more than the interval allows."""
+        """What the interval allows to say."""
         return "helped" if self.low > 0 else "hurt" if self.high < 0 else "no difference seen"
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """first, second: scores (0 to 1) of runs that share a seed, and with it the training data and its order.
+    """The mean difference of paired scores, with Student's 95% confidence interval.
 
-    The interval is Student's, over the seeds; it tells of other seeds, not of other test documents. With one seed it is endless.
+    The interval is over seeds: it says what other seeds would give, not what other test documents would. With one seed it is
+    unbounded.
+
+    Args:
+        first (Sequence[float]): Scores from 0 to 1.
+        second (Sequence[float]): Scores of runs with the same seeds, and so with the same training data in the same order.
     """
-    differences = [100 * (after - before) for before, after in zip(first, second)]
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
+    points = [100 * (after - before) for before, after in zip(first, second)]
+    mean = statistics.fmean(points)
+    if len(points) < 2:
         return Difference(mean, -math.inf, math.inf)
-    half = float(student_t.ppf(0.975, len(differences) - 1)) * statistics.stdev(differences) / math.sqrt(len(differences))
+    half = float(student_t.ppf(0.975, len(points) - 1)) * statistics.stdev(points) / math.sqrt(len(points))
     return Difference(mean, mean - half, mean + half)
 
 
-def with_mean(scores: Dict[str, float], weights: Dict[str, float]) -> Dict[str, float]:
-    """The scores that have a weight, and their weighted mean, as `training.score_weights` chooses the best model."""
-    kept = {key: scores[key] for key, weight in weights.items() if weight and scores.get(key) is not None}
-    total = sum(weights[key] for key in kept)
-    return {**kept, MEAN: sum(weights[key] * value for key, value in kept.items()) / total} if kept else {}
+def with_mean(scores: Scores, weights: Dict[str, float]) -> Scores:
+    """The scores that have a weight, and their weighted mean, by which `training.score_weights` selects the best model."""
+    weighted = {key: scores[key] for key, weight in weights.items() if weight and scores.get(key) is not None}
+    if not weighted:
+        return {}
+    total = sum(weights[key] for key in weighted)
+    return {**weighted, MEAN: sum(weights[key] * value for key, value in weighted.items()) / total}
 
 
-def difference_rows(first: List[Dict[str, float]], second: List[Dict[str, float]], names: Sequence[str]) -> List[Dict[str, Any]]:
-    """A row for each score: the means of both under their `names`, in points, the difference, its interval and its verdict."""
+def difference_rows(first: List[Scores], second: List[Scores], names: Sequence[str]) -> List[Dict[str, Any]]:
+    """The differences between two ways to train, as rows of a report.
+
+    Args:
+        first (List[Scores]): Scores of the first way's runs, in the order of their seeds.
+        second (List[Scores]): Scores of the second way's runs.
+        names (Sequence[str]): What the two ways are called.
+
+    Returns:
+        List[Dict[str, Any]]: A row for each score: "score"; the mean of each way in points, under its name; "difference"; "low"
+        and "high", None if unbounded; "verdict".
+    """
     rows = []
-    for key, found in differences(first, second).items():
+    for key, difference in differences(first, second).items():
         means = {name: 100 * statistics.fmean(run[key] for run in runs) for name, runs in zip(names, (first, second))}
-        bounds = {"low": found.low, "high": found.high} if math.isfinite(found.low) else {"low": None, "high": None}
-        rows.append({"score": key, **means, "difference": found.mean, **bounds, "verdict": found.verdict})
+        is_bounded = math.isfinite(difference.low)
+        bounds = {"low": difference.low if is_bounded else None, "high": difference.high if is_bounded else None}
+        rows.append({"score": key, **means, "difference": difference.mean, **bounds, "verdict": difference.verdict})
     return rows
 
 
-def differences(first: List[Dict[str, float]], second: List[Dict[str, float]]) -> Dict[str, Difference]:
-    """first, second: the runs' scores, in the order of their seeds. RETURNS: for each score that all of them have."""
+def differences(first: List[Scores], second: List[Scores]) -> Dict[str, Difference]:
+    """The difference in each score that all runs have. Both lists are in the order of the seeds."""
     keys = [key for key in first[0] if all(key in scores for scores in (*first, *second))]
     return {key: paired_difference([run[key] for run in first], [run[key] for run in second]) for key in keys}

@@ -1,1 +1,1 @@
-"""The shared transformer: windows and alignment, the torch encoder, and its spaCy component."""
+"""The shared transformer: its spaCy component, and below it the encoder, ways to run it, and pretrained checkpoints."""

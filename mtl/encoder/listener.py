@@ -1,4 +1,4 @@
-"""The node in a head's model that connects it with the shared transformer."""
+"""The node in a head's model that connects it to the shared transformer."""
 
 from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 class EncoderListener(Model):
-    """Holds the transformer component that its head reads from; spaCy links the two (`find_listeners`)."""
+    """Holds the transformer component that its head reads from. spaCy links the two (`find_listeners`).
+
+    Args:
+        upstream_name (str): The transformer component's name, or "*" for any.
+    """
 
     def __init__(self, upstream_name: str) -> None:
         super().__init__("mtl-encoder-listener", _no_forward, dims={"nO": None})
@@ -27,23 +31,33 @@ def _no_forward(model: Model, inputs: Any, is_train: bool) -> Tuple[Any, Callabl
 
 
 def encoder_listener(upstream: str = "*") -> Model:
-    """Architecture `mtl.EncoderListener.v1`: connect a head with a transformer.
+    """Architecture `mtl.EncoderListener.v1`: connects a head to a transformer.
 
-    upstream (str): the transformer component's name, or "*" for any `mtl_transformer` before the head.
+    Args:
+        upstream (str): The transformer component's name, or "*" for any `mtl_transformer` before the head.
     """
     return EncoderListener(upstream)
 
 
 def find_transformer(model: Model, component: str) -> "Transformer":
-    """The transformer a head's model is connected with. RAISES (UserError): none."""
+    """The transformer that a head's model is connected to.
+
+    Args:
+        model (Model): The head's model.
+        component (str): The head's name, for error messages.
+
+    Raises:
+        UserError: There is none.
+    """
     for node in model.walk():
         if isinstance(node, EncoderListener):
             if node.transformer is None:
                 raise UserError(
-                    f"the component {component!r} is connected with no transformer: add an 'mtl_transformer' before it"
-                    + ("" if node.upstream_name == "*" else f", named {node.upstream_name!r} as its upstream setting says")
+                    f"the component {component!r} is not connected to a transformer: add an 'mtl_transformer' before it"
+                    + ("" if node.upstream_name == "*" else f", with the name {node.upstream_name!r} of its upstream setting")
                 )
             return node.transformer
     raise UserError(
-        f"the component {component!r}: its model has no encoder listener; give it @architectures = mtl.EncoderListener.v1"
+        f"the model of the component {component!r} has no encoder listener: set its encoder to "
+        f'@architectures = "mtl.EncoderListener.v1"'
     )

@@ -2,43 +2,55 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Callable, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from safetensors import SafetensorError
 from thinc.api import Model
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel, PreTrainedTokenizerFast
 
-from mtl.encoder.limits import reinit_top_layers, set_attention_dropout, set_dropout
-from mtl.encoder.lora import add_lora, merged
-from mtl.encoder.sources import load_config, load_pretrained, load_tokenizer
-from mtl.encoder.torch_encoder import Encoder, EncoderSettings
+from mtl import compat
+from mtl.encoder.model.encoder import Encoder, EncoderSettings
+from mtl.encoder.pretrained.architecture import reinit_top_layers, set_attention_dropout, set_dropout
+from mtl.encoder.pretrained.lora import add_lora, merged
+from mtl.encoder.pretrained.sources import load_config, load_pretrained, load_tokenizer
 from mtl.errors import UserError, check_range
 from mtl.files import read_json, replacing
 from mtl.torch_model import torch_model
 
-AGAIN = "copy or install the pipeline again"
+REINSTALL = "copy or install the pipeline again"
 Loader = Callable[[], Tuple[PreTrainedModel, PreTrainedTokenizerFast]]
 
 
 def huggingface_loader(
-    name: str, attention_dropout: float = 0.0, dropout: Optional[float] = None, reinit_layers: int = 0, lora: int = 0
+    name: str, attention_dropout: float = 0.0, dropout: Optional[float] = None, reinit_layers: int = 0, lora_rank: int = 0
 ) -> Loader:
-    """`mtl.HuggingFaceLoader.v1`, for `[initialize.components.transformer.encoder_loader]`.
+    """Loader `mtl.HuggingFaceLoader.v1`: for `[initialize.components.transformer.encoder_loader]`.
 
-    name (str): a folder that `save_pretrained` or `mtl adapt` wrote, or a name on the Hugging Face hub. The hub is asked
-    when the pipeline is initialized, never later. attention_dropout (float): of attention weights, in training. See
-    `set_attention_dropout` for what a value above 0 costs. dropout (float): of hidden states; null leaves the checkpoint's.
-    reinit_layers (int): how many of the top layers start anew (Zhang et al. 2021, https://arxiv.org/abs/2006.05987).
-    lora (int): the rank of updates that are trained in place of the encoder's own weights (Hu et al. 2021,
-    https://arxiv.org/abs/2106.09685), and merged into them when the pipeline is saved; 0: those themselves are trained.
+    Args:
+        name (str): A folder that `save_pretrained` or `mtl adapt` wrote, or a name on the Hugging Face hub. The hub is asked
+            when the pipeline is initialized, never later.
+        attention_dropout (float): Dropout rate of attention weights in training. For the cost of a rate above 0 see
+            `set_attention_dropout`.
+        dropout (Optional[float]): Dropout rate of hidden states; null for the checkpoint's own.
+        reinit_layers (int): How many of the top layers start from random weights (Zhang et al. 2021,
+            https://arxiv.org/abs/2006.05987).
+        lora_rank (int): Rank of the low-rank updates that are trained instead of the encoder's weights (Hu et al. 2021,
+            https://arxiv.org/abs/2106.09685) and merged into them when the pipeline is saved; 0 to train the weights.
+
+    Returns:
+        Loader: Returns the model and its tokenizer.
+
+    Raises:
+        UserError: A setting is out of range. The loader itself raises one if the checkpoint cannot be loaded.
     """
     check_range("attention_dropout", attention_dropout, 0.0, 1.0)
     check_range("dropout", 0.0 if dropout is None else dropout, 0.0, 1.0)
     check_range("reinit_layers", reinit_layers, 0)
-    check_range("lora", lora, 0)
-    if lora and reinit_layers:
+    check_range("lora_rank", lora_rank, 0)
+    if lora_rank and reinit_layers:
         raise UserError(
-            f"lora = {lora} and reinit_layers = {reinit_layers}: layers that start anew need all their weights trained"
+            f"lora_rank = {lora_rank} and reinit_layers = {reinit_layers} cannot be combined: layers with random weights need "
+            f"all their weights trained"
         )
 
     def load() -> Tuple[PreTrainedModel, PreTrainedTokenizerFast]:
@@ -47,66 +59,95 @@ def huggingface_loader(
         if dropout is not None:
             set_dropout(config, dropout)
         model, info = load_pretrained(AutoModel, name, config=config)
-        lost = [key for key in info["missing_keys"] if "pooler" not in key]
-        if lost:
-            raise UserError(f"encoder {name!r}: the checkpoint lacks {len(lost)} weights, {lost[0]} among them")
+        missing = _missing_weights(info)
+        if missing:
+            raise UserError(f"encoder {name!r}: the checkpoint lacks {len(missing)} weights, {missing[0]} among them")
         if reinit_layers:
             reinit_top_layers(model, reinit_layers)
-        if lora:
-            add_lora(model, lora)
+        if lora_rank:
+            add_lora(model, lora_rank)
         return model, load_tokenizer(name)
 
     return load
 
 
+def _missing_weights(info: Dict[str, Any]) -> List[str]:
+    """The weights that a checkpoint lacks, by its loading report. The pooler is never used."""
+    return [key for key in info["missing_keys"] if "pooler" not in key]
+
+
 def encoder_architecture(
     window: int = 0,
     overlap: int = 128,
-    batch_pieces: int = 0,
+    max_batch_subwords: int = 0,
     precision: str = "fp32",
     device: str = "auto",
     frozen_layers: int = 0,
     fallback: bool = True,
     backend: str = "auto",
 ) -> Model:
-    """Architecture `mtl.Encoder.v1`: any `AutoModel` encoder with a fast tokenizer. See `EncoderSettings`.
+    """Architecture `mtl.Encoder.v1`: any `AutoModel` encoder with a fast tokenizer.
 
-    The sizes come with the weights, so none is repeated here; `device` is looked up where the pipeline runs.
-    RAISES (UserError): a setting is out of range.
+    Its sizes come with the weights, so they are not settings. `device` is looked up where the pipeline runs.
+
+    Args:
+        window (int): Subwords in a window, special tokens and prompt included. 0: the model's own maximum, at most 512.
+        overlap (int): Subwords that neighbouring windows share, at most half a window.
+        max_batch_subwords (int): Padded subwords in a forward pass. 0: what suits the device and the encoder's width.
+        precision (str): "fp32", "bf16", "fp16" (GPU) or "int8" (CPU, predictions only).
+        device (str): "auto" (the first GPU, otherwise the CPU) or a torch device name.
+        frozen_layers (int): How many of the lowest layers, with the embeddings, are not trained.
+        fallback (bool): If the device lacks the precision or backend, use fp32 in torch and warn; otherwise fail.
+        backend (str): "torch", "openvino" (CPU) or "auto": OpenVINO for int8, and for bf16 if it is installed.
+
+    Raises:
+        UserError: A setting is out of range.
     """
-    settings = EncoderSettings(window, overlap, batch_pieces, precision, device, frozen_layers, fallback, backend)
+    settings = EncoderSettings(window, overlap, max_batch_subwords, precision, device, frozen_layers, fallback, backend)
     settings.check()
     return torch_model("mtl-encoder", partial(Encoder, settings=settings))
 
 
 def save_encoder(encoder: Encoder, folder: Path) -> None:
-    """Write config.json, model.safetensors and the tokenizer, beside first, then renamed. No path of this machine in them.
+    """Write config.json, model.safetensors and the tokenizer. They name no path of this machine.
 
-    RAISES (UserError): the disk is full; the folder that was there stays as it was.
+    The folder is written beside its place and then renamed.
+
+    Args:
+        encoder (Encoder): The encoder.
+        folder (Path): Where to.
+
+    Raises:
+        UserError: The disk is full. A folder that was there before is unchanged.
     """
-    encoder.model.config._name_or_path = ""
-    with replacing(folder, "config.json") as partial:
-        merged(encoder.model).save_pretrained(partial, safe_serialization=True)  # type: ignore[operator]
-        encoder.tokenizer.save_pretrained(partial)
+    compat.clear_name_or_path(encoder.model.config)
+    with replacing(folder, "config.json") as partial_folder:
+        merged(encoder.model).save_pretrained(partial_folder, safe_serialization=True)  # type: ignore[operator]
+        encoder.tokenizer.save_pretrained(partial_folder)
 
 
 def load_encoder(folder: Path) -> Tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Read what `save_encoder` wrote; never asks the network. RAISES (UserError): a file is missing or broken."""
+    """Read what `save_encoder` wrote. The network is never asked.
+
+    Raises:
+        UserError: A file is missing or damaged.
+    """
     for file in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (folder / file).exists():
-            raise UserError(f"{folder / file}: missing; {AGAIN}")
+            raise UserError(f"{folder / file}: missing; {REINSTALL}")
     read_json(folder / "config.json")
+    weights = folder / "model.safetensors"
     try:
         config = load_config(str(folder))
         known = MODEL_MAPPING.get(type(config), AutoModel)  # AutoModel itself looks through, and so imports, every architecture
         model_class = known[0] if isinstance(known, tuple) else known
         model, info = load_pretrained(model_class, str(folder), config=config, local_files_only=True)
-    except (SafetensorError, RuntimeError, UserError) as error:  # RuntimeError: sizes that are not those of config.json
-        raise UserError(f"{folder / 'model.safetensors'}: the weights cannot be read ({error}); {AGAIN}") from error
-    lost = [key for key in info["missing_keys"] if "pooler" not in key]
-    if lost:
-        raise UserError(f"{folder / 'model.safetensors'}: {len(lost)} weights are missing, {lost[0]} among them")
+    except (SafetensorError, RuntimeError, UserError) as error:  # RuntimeError: shapes that differ from those of config.json
+        raise UserError(f"{weights}: the weights cannot be read ({error}); {REINSTALL}") from error
+    missing = _missing_weights(info)
+    if missing:
+        raise UserError(f"{weights}: {len(missing)} weights are missing, {missing[0]} among them; {REINSTALL}")
     try:
         return model, load_tokenizer(str(folder))
     except UserError as error:
-        raise UserError(f"{folder / 'tokenizer.json'}: {error}; {AGAIN}") from error
+        raise UserError(f"{folder / 'tokenizer.json'}: {error}; {REINSTALL}") from error

@@ -1,1 +1,1 @@
-"""What a training run needs beside the model: optimizers, schedules, the log, saving, scores."""
+"""Training on a spaCy config: loop, checkpoints, optimizers, loggers, evaluation; single heads and students of a pipeline."""

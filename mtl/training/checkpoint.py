@@ -1,157 +1,150 @@
-"""The state of a joint training between two steps: all that the rest of it depends on, written whole or not at all."""
+"""The state of a joint training between two steps: all that the rest of the run depends on."""
 
 import json
 import random
-import shutil
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from spacy.language import Language
 
-from mtl import ranks
+from mtl import distributed
+from mtl.checkpoints import CheckpointFolder, load_tensors, read_state, save_tensors
 from mtl.encoder.component import Transformer
-from mtl.encoder.lora import has_lora
-from mtl.errors import UserError
-from mtl.files import read_json, replacing, write_json
+from mtl.encoder.pretrained.lora import has_lora
 from mtl.torch_model import Parameters
 from mtl.training.optimizer import TorchOptimizer
 
-AGAIN = "start anew with --no-resume"
-FREE = ("training.logger", "paths.vectors")  # settings that may differ when a run goes on: they change nothing that is learned
+MAY_DIFFER = ("training.logger", "paths.vectors")  # settings that do not affect what is learned
 
 
-class Checkpoints:
-    """The checkpoints of one run: folders `step-00000120` with the pipeline, optimizer.safetensors and state.json.
+def checkpoint_folder(folder: Path, config: Dict[str, Any]) -> CheckpointFolder:
+    """The checkpoints of a run: folders with the pipeline, optimizer.safetensors and state.json.
 
-    config: the run's, interpolated; a run goes on under the same alone. keep: how many, the newest.
+    Args:
+        folder (Path): Where they are.
+        config (Dict[str, Any]): The run's config, interpolated. A run resumes only with the same one.
     """
-
-    def __init__(self, folder: Path, config: Dict[str, Any], keep: int = 2) -> None:
-        self.folder, self.keep = folder, keep
-        self.settings = flat(json.loads(json.dumps(config)))
-
-    def all(self) -> List[Path]:
-        """Whole checkpoints, the oldest first."""
-        return sorted(self.folder.glob("step-*"))  # what is being written has a dot before its name
-
-    def newest(self) -> Optional[Path]:
-        """RAISES (UserError): it is of a run under other settings; they are named."""
-        every = self.all()
-        if not every:
-            return None
-        theirs = read_json(every[-1] / "state.json")["settings"]
-        differs = [key for key in sorted({*theirs, *self.settings}) if theirs.get(key) != self.settings.get(key)]
-        differs = [key for key in differs if not key.startswith(FREE)]
-        if differs:
-            what = "; ".join(f"{key} was {theirs.get(key)!r}, is now {self.settings.get(key)!r}" for key in differs[:5])
-            raise UserError(f"{every[-1]}: a checkpoint of another config ({what}). Give that again to go on with it, or {AGAIN}")
-        return every[-1]
-
-    def save(self, nlp: Language, optimizer: Any, step: int, progress: Dict[str, Any]) -> None:
-        """progress: what else is to come back, fit for JSON. RAISES (UserError): the disk is full; those that there were stay."""
-        states = ranks.gathered(torch.get_rng_state())
-        if ranks.number():
-            return
-        with replacing(self.folder / f"step-{step:08d}", "state.json") as partial:
-            partial.mkdir()
-            nlp.to_disk(partial / "pipeline")  # first: it takes a step that is still owed
-            tensors = optimizer.tensors() if isinstance(optimizer, TorchOptimizer) else {}
-            tensors |= {f"lora/{name}/{key}": one for name, own in low_rank(nlp).items() for key, one in own.items()}
-            tensors |= {f"random/torch/{number}": own for number, own in enumerate(states)}
-            version, internal, gauss = random.getstate()
-            kind, keys, *position = np.random.get_state()  # type: ignore[misc]
-            chance = {"python": [version, list(internal), gauss], "numpy": [kind, np.asarray(keys).tolist(), *position]}
-            pipes = {name: learned(pipe) for name, pipe in nlp.pipeline}
-            state = {"step": step, "progress": progress, "settings": self.settings, "pipes": pipes, "random": chance}
-            safetensors.torch.save_file(tensors, partial / "optimizer.safetensors")
-            write_json(partial / "state.json", state)
-        for old in self.all()[: -self.keep]:
-            shutil.rmtree(old)
-
-    def remove(self) -> None:
-        if ranks.number() == 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        ranks.wait()
+    return CheckpointFolder(folder, flat_settings(json.loads(json.dumps(config))), keep=2, may_differ=MAY_DIFFER)
 
 
-def load_state(checkpoint: Path) -> Dict[str, Any]:
-    """RAISES (UserError): the file is broken."""
-    return read_json(checkpoint / "state.json")
+def save_checkpoint(checkpoints: CheckpointFolder, nlp: Language, optimizer: Any, step: int, progress: Dict[str, Any]) -> None:
+    """Write a checkpoint, on rank 0.
+
+    Args:
+        checkpoints (CheckpointFolder): Where to.
+        nlp (Language): The pipeline.
+        optimizer (Any): Its optimizer.
+        step (int): The step it is taken at.
+        progress (Dict[str, Any]): What else is to be restored, as JSON.
+
+    Raises:
+        UserError: The disk is full. Older checkpoints stay.
+    """
+    rng_states = distributed.all_gather(torch.get_rng_state())
+    if not distributed.is_main():
+        return
+    state = {
+        "step": step,
+        "progress": progress,
+        "pipes": {name: learned_state(pipe) for name, pipe in nlp.pipeline},
+        "random": _python_rng_state(),
+    }
+    with checkpoints.writing(step, state) as partial:
+        nlp.to_disk(partial / "pipeline")
+        tensors = optimizer.tensors() if isinstance(optimizer, TorchOptimizer) else {}
+        for name, adapters in lora_tensors(nlp).items():
+            tensors |= {f"lora/{name}/{key}": tensor for key, tensor in adapters.items()}
+        tensors |= {f"random/torch/{rank}": rng_state for rank, rng_state in enumerate(rng_states)}
+        save_tensors(tensors, partial / "optimizer.safetensors")
 
 
-def restore(checkpoint: Path, nlp: Language, optimizer: Any) -> None:
-    """Put pipeline, optimizer, balance and chance where they were. RAISES (UserError): a file is broken."""
-    state = load_state(checkpoint)
-    updated = low_rank(nlp)  # in the pipeline that was saved they are merged
-    nlp.from_disk(checkpoint / "pipeline", exclude=list(updated))
+def restore_checkpoint(checkpoint: Path, nlp: Language, optimizer: Any) -> None:
+    """Restore pipeline, optimizer, weighting and random state.
+
+    Raises:
+        UserError: A file is damaged.
+    """
+    state = read_state(checkpoint)
+    adapters_by_pipe = lora_tensors(nlp)  # in the saved pipeline they are merged
+    nlp.from_disk(checkpoint / "pipeline", exclude=list(adapters_by_pipe))
     for name, pipe in nlp.pipeline:
-        take(pipe, state["pipes"].get(name, {}))
-    file = checkpoint / "optimizer.safetensors"
-    try:
-        tensors = safetensors.torch.load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{file}: the checkpoint is broken ({error}). Delete its folder to go on from an earlier one, or {AGAIN}"
-        ) from error
-    for name, own in updated.items():
-        for key, one in own.items():
-            one.copy_(tensors.pop(f"lora/{name}/{key}"))
-        nlp.get_pipe(name).encoder.serving.forget()  # type: ignore[attr-defined]
-    states = [tensors.pop(f"random/torch/{number}") for number in range(ranks.count())]
-    torch.set_rng_state(states[ranks.number()])
+        restore_learned_state(pipe, state["pipes"].get(name, {}))
+    tensors = load_tensors(checkpoint / "optimizer.safetensors")
+    for name, adapters in adapters_by_pipe.items():
+        for key, tensor in adapters.items():
+            tensor.copy_(tensors.pop(f"lora/{name}/{key}"))
+        nlp.get_pipe(name).encoder.inference.invalidate()  # type: ignore[attr-defined]
+    rng_states = [tensors.pop(f"random/torch/{rank}") for rank in range(distributed.world_size())]
+    torch.set_rng_state(rng_states[distributed.rank()])
     if isinstance(optimizer, TorchOptimizer):
         parameters: Parameters = {}
         for _, pipe in nlp.pipeline:
             if isinstance(pipe, Transformer):
                 parameters |= pipe.parameters()
-        optimizer.take(parameters, tensors)
-    version, internal, gauss = state["random"]["python"]
+        optimizer.load_tensors(parameters, tensors)
+    _restore_python_rng(state["random"])
+
+
+def _python_rng_state() -> Dict[str, Any]:
+    """The state of the generators of `random` and NumPy."""
+    version, internal, gauss = random.getstate()
+    kind, keys, *position = np.random.get_state()  # type: ignore[misc]
+    return {"python": [version, list(internal), gauss], "numpy": [kind, np.asarray(keys).tolist(), *position]}
+
+
+def _restore_python_rng(state: Dict[str, Any]) -> None:
+    version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-    kind, keys, *position = state["random"]["numpy"]
+    kind, keys, *position = state["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *position))
 
 
-def low_rank(nlp: Language) -> Dict[str, Dict[str, torch.Tensor]]:
-    """Of each transformer that trains low-rank updates beside its weights, these."""
+def lora_tensors(nlp: Language) -> Dict[str, Dict[str, torch.Tensor]]:
+    """The low-rank adapters of each transformer that trains some, by component and parameter name."""
     models = {name: pipe.encoder.model for name, pipe in nlp.pipeline if isinstance(pipe, Transformer)}
     return {
-        name: {key: one.detach() for key, one in model.named_parameters() if "lora_" in key}
-        for name, model in models.items() if has_lora(model)
-    }  # fmt: skip
+        name: {key: parameter.detach() for key, parameter in model.named_parameters() if "lora_" in key}
+        for name, model in models.items()
+        if has_lora(model)
+    }
 
 
-def learned(pipe: Any) -> Dict[str, Any]:
-    """What training has changed of a component besides what it saves: the balance, and what the head has scored."""
-    found: Dict[str, Any] = {}
-    if hasattr(getattr(pipe, "balance", None), "state"):
-        found["balance"] = pipe.balance.state()
-    if hasattr(pipe, "scored"):
-        found["scored"] = pipe.scored
+def learned_state(pipe: Any) -> Dict[str, Any]:
+    """What training has changed in a component beside what it saves: the weighting, score history, the teacher's progress."""
+    state: Dict[str, Any] = {}
+    if isinstance(pipe, Transformer):
+        state["weighting"] = pipe.weighting.state()
+    if hasattr(pipe, "score_history"):
+        state["score_history"] = pipe.score_history
     if getattr(pipe, "teacher", None) is not None:
-        found["taught"] = pipe.teacher.done
-    return found
+        state["teacher_steps_done"] = pipe.teacher.steps_done
+    return state
 
 
-def take(pipe: Any, state: Dict[str, Any]) -> None:
-    """Give it back."""
-    if "balance" in state:
-        pipe.balance.load(state["balance"])
-    if "scored" in state:
-        pipe.scored = state["scored"]
-    if "taught" in state and pipe.teacher is not None:
-        pipe.teacher.done = state["taught"]
+def restore_learned_state(pipe: Any, state: Dict[str, Any]) -> None:
+    """Restore what `learned_state` returned."""
+    if "weighting" in state:
+        pipe.weighting.load(state["weighting"])
+    if "score_history" in state:
+        pipe.score_history = state["score_history"]
+    if "teacher_steps_done" in state and pipe.teacher is not None:
+        pipe.teacher.steps_done = state["teacher_steps_done"]
 
 
-def flat(section: Dict[str, Any], above: str = "") -> Dict[str, Any]:
-    """Every setting by its dotted name."""
-    found: Dict[str, Any] = {}
+def score_histories_in(checkpoint: Path) -> Dict[str, Any]:
+    """The score history of each head at a checkpoint."""
+    pipes = read_state(checkpoint)["pipes"]
+    return {name: state["score_history"] for name, state in pipes.items() if "score_history" in state}
+
+
+def flat_settings(section: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
+    """Every setting of a config by its dotted name."""
+    settings: Dict[str, Any] = {}
     for key, value in section.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{above}{key}.")
+            settings |= flat_settings(value, f"{prefix}{key}.")
         else:
-            found[f"{above}{key}"] = value
-    return found
+            settings[f"{prefix}{key}"] = value
+    return settings

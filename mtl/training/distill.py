@@ -1,10 +1,12 @@
-"""Smaller students of a finished pipeline: fewer or narrower layers, taught by its own predictions on domain text."""
+"""Distill a trained pipeline into smaller students: fewer or narrower layers, trained on the pipeline's own predictions."""
 
 import math
 import random
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Sequence
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -14,142 +16,203 @@ from spacy.util import load_model
 from thinc.api import fix_random_seed
 from tqdm import tqdm
 
-from mtl.data.docs import bare_doc, gold_questions, read_docs
+from mtl.data.docs import bare_doc, read_docs
 from mtl.encoder.component import Transformer
-from mtl.encoder.torch_encoder import Encoder
+from mtl.encoder.model.encoder import Encoder
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, write_json
-from mtl.machine import machine
-from mtl.mixture.reader import count_encoded_words, make_example, words_to_encode
-from mtl.serving.optimize import headlines, time_in_turn
-from mtl.training.evaluation import evaluate_pipeline, name_of, shown
+from mtl.optimization import warmup_linear
+from mtl.progress import Echo
+from mtl.registry import headlines, heads_of, tasks_of
+from mtl.sampling.corpus import count_encoded_words, make_example, words_to_encode
+from mtl.timing import interleaved_rates, machine
+from mtl.training.evaluation import evaluate_pipeline, score_named
 from mtl.training.optimizer import adamw
+from mtl.training.resume import take_due_steps
 from mtl.training.saving import without_local_paths
-from mtl.training.schedules import warmup_linear
-from mtl.training.shrink import keep_layers, narrow
+from mtl.training.students import keep_layers, narrow_layers
 
-STEP_WORDS = 1000  # as the encoder reads them, in a step
-LONGEST = 2000  # tokens of a text that is learned from; a longer one is cut
-TIMED = 60  # documents that the speed is measured on
-Echo = Callable[[str], None]
+WORDS_PER_STEP = 1000  # as the encoder reads them
+MAX_TOKENS = 2000  # of a training text; the rest is cut off
+TIMED_DOCS = 60
+SECONDS = 3.0  # of timing
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """How to make students.
+
+    Args:
+        layers (Sequence[int]): Numbers of encoder layers, one for each student.
+        width (float): Fraction of the feed-forward neurons that a student keeps.
+        epochs (float): Epochs over all texts.
+        learning_rate (float): Peak learning rate of the encoder; that of the heads is three times as high.
+        seed (int): Random seed.
+    """
+
+    layers: Sequence[int] = (4, 3, 2)
+    width: float = 1.0
+    epochs: float = 3.0
+    learning_rate: float = 3e-4
+    seed: int = 0
+
+    def check(self) -> None:
+        """Check the numbers, except for `layers`.
+
+        Raises:
+            UserError: One is out of range.
+        """
+        check_range("epochs", self.epochs, 0.01)
+        check_range("learning-rate", self.learning_rate, 0.0, 1.0)
+        check_range("width", self.width, 0.01, 1.0)
+
+    def student_name(self, count: int) -> str:
+        """The name of the student with this many layers."""
+        return f"{count}" + (f"-width-{self.width:g}" if self.width < 1 else "")
 
 
 def distill(
-    pipeline: str, texts: Iterable[str], asked: Sequence[Path], dev: Sequence[Path], layers: Sequence[int], out: Path,
-    passes: float, learn_rate: float, echo: Echo, seed: int = 0, width: float = 1.0,
+    pipeline: str, texts: Iterable[str], labelled: Sequence[Path], dev: Sequence[Path], out: Path, settings: DistillSettings,
+    echo: Echo,
 ) -> Dict[str, Any]:  # fmt: skip
-    """Make a student for each number of layers, and write it to `out/layers-N`, or `out/layers-N-width-W`.
+    """Train a student for each number of layers, and write it to `out/layers-N` or `out/layers-N-width-W`.
 
-    A student begins as the teacher with some of its layers, evenly spread, and every head (see `keep_layers` and `narrow`); it
-    learns what the teacher says of the texts and of the documents in `asked`, whose questions the teacher answers.
+    A student starts with every head of the teacher and some of the encoder's layers (see `keep_layers` and `narrow_layers`). It
+    learns the teacher's predictions on the texts and on the labelled documents, including the answers to their questions.
 
-    texts: unlabelled. dev: what all are scored on. passes: over texts and documents. width: the share of the neurons of
-    feed-forward layers that is kept. RETURNS: the report, also in `out/distill.json`: "students" {NAME: {"scores",
-    "words_per_second", "over_teacher"}}, the teacher's own among them. RAISES (UserError): a number of layers that the encoder
-    has not; nothing to learn from; feed-forward layers that cannot be narrowed.
+    Args:
+        pipeline (str): Folder or package of the teacher.
+        texts (Iterable[str]): Unlabelled texts.
+        labelled (Sequence[Path]): Converted files or folders, for their texts and questions.
+        dev (Sequence[Path]): Converted files or folders to score on.
+        out (Path): Where to write.
+        settings (DistillSettings): How to make the students.
+        echo (Echo): Gets messages.
+
+    Returns:
+        Dict[str, Any]: The report, which is also written to `out/distill.json`: "teacher_layers", "width", "machine", and
+        "students" {name: {"scores", "words_per_second", "over_teacher"}}, beginning with the teacher itself.
+
+    Raises:
+        UserError: A number of layers is out of range; there is no text; the feed-forward layers cannot be narrowed.
     """
-    check_range("passes", passes, 0.01)
-    check_range("learn-rate", learn_rate, 0.0, 1.0)
-    check_range("width", width, 0.01, 1.0)
+    settings.check()
     check_target(out, "distill.json")
     teacher = load_model(pipeline)
-    whole = encoder_of(teacher).layers
-    most = whole if width < 1 else whole - 1
-    for count in layers:
-        if not 1 <= count <= most:
-            raise UserError(f"layers = {count}: the teacher's encoder has {whole}; give numbers from 1 to {most}")
-    references = list(taught(teacher, texts, asked, echo))
+    teacher_layers = encoder_of(teacher).layers
+    max_layers = teacher_layers if settings.width < 1 else teacher_layers - 1
+    for count in settings.layers:
+        if not 1 <= count <= max_layers:
+            raise UserError(f"layers = {count}: the teacher's encoder has {teacher_layers}; allowed: 1 to {max_layers}")
+    references = list(teacher_annotations(teacher, texts, labelled))
     if not references:
-        raise UserError("there is no text to learn from: name some with --text, or labelled documents with --asked")
-    students = {str(whole): teacher}
-    for count in layers:
+        raise UserError("there is no text to learn from: give some with --text, or labelled documents with --labelled")
+    pipelines = {str(teacher_layers): teacher}
+    for count in settings.layers:
         student = load_model(pipeline)
         keep_layers(encoder_of(student), count)
-        if width < 1:
-            narrow(encoder_of(student), width, [reference.text for reference in references])
-        name = f"{count}" + (f"-width-{width:g}" if width < 1 else "")
-        learn(student, references, passes, learn_rate, seed, f"layers {name}")
-        students[name] = student
-    report = {"teacher_layers": whole, "width": width, **compare_students(students, dev, echo)}
-    with replacing(out, "distill.json") as partial:
-        partial.mkdir()
-        for name in list(students)[1:]:
-            students[name].to_disk(partial / f"layers-{name}")
-            without_local_paths(partial / f"layers-{name}" / "config.cfg")
-        write_json(partial / "distill.json", report)
+        if settings.width < 1:
+            narrow_layers(encoder_of(student), settings.width, [reference.text for reference in references])
+        train_student(student, references, settings, f"layers {settings.student_name(count)}")
+        pipelines[settings.student_name(count)] = student
+    report = {
+        "teacher_layers": teacher_layers, "width": settings.width, "students": measure_pipelines(pipelines, dev, echo),
+        "machine": machine(),
+    }  # fmt: skip
+    with replacing(out, "distill.json") as partial_out:
+        partial_out.mkdir()
+        for name in list(pipelines)[1:]:
+            pipelines[name].to_disk(partial_out / f"layers-{name}")
+            without_local_paths(partial_out / f"layers-{name}" / "config.cfg")
+        write_json(partial_out / "distill.json", report)
     return report
 
 
 def encoder_of(nlp: Language) -> Encoder:
-    """RAISES (UserError): the pipeline has none of ours."""
+    """The encoder of the pipeline.
+
+    Raises:
+        UserError: It has none of ours.
+    """
     for _, pipe in nlp.pipeline:
         if isinstance(pipe, Transformer):
             return pipe.encoder
     raise UserError(f"the pipeline has no mtl_transformer; its components are {', '.join(nlp.pipe_names)}")
 
 
-def taught(teacher: Language, texts: Iterable[str], asked: Sequence[Path], echo: Echo) -> Iterator[Doc]:
-    """Docs that carry the teacher's predictions as if they were annotation."""
+def teacher_annotations(teacher: Language, texts: Iterable[str], labelled: Sequence[Path]) -> Iterator[Doc]:
+    """Docs that carry the teacher's predictions as gold annotation: of the texts, then of the labelled documents."""
+    heads = list(heads_of(teacher).values())
 
     def docs() -> Iterator[Doc]:
         for text in texts:
-            yield teacher.make_doc(text)[:LONGEST].as_doc()
-        for path in asked:
+            yield teacher.make_doc(text)[:MAX_TOKENS].as_doc()
+        for path in labelled:
             for reference in read_docs(path, teacher.vocab):
                 doc = bare_doc(reference, teacher.vocab)
-                if Doc.has_extension("questions"):  # where the teacher answers any
-                    doc._.questions = gold_questions(reference)
+                for head in heads:
+                    head.task.copy_inputs(reference, doc)
                 yield doc
 
-    heads = [pipe for _, pipe in teacher.pipeline if hasattr(pipe, "as_reference")]
-    for doc in tqdm(teacher.pipe(docs(), batch_size=64), unit=" documents", desc="the teacher reads", mininterval=1.0):
+    for doc in tqdm(teacher.pipe(docs(), batch_size=64), unit=" documents", desc="teacher", mininterval=1.0):
         if len(doc):
             for head in heads:
                 doc = head.as_reference(doc)
             yield doc
 
 
-def learn(student: Language, references: List[Doc], passes: float, learn_rate: float, seed: int, name: str) -> None:
-    """Train the student on the references, in batches of `STEP_WORDS` words; its rate rises and falls to 0."""
-    fix_random_seed(seed)
-    chance = random.Random(seed)
-    steps = max(1, math.ceil(passes * sum(map(words_to_encode, references)) / STEP_WORDS))
-    optimizer = adamw(warmup_linear(learn_rate, steps), head_factor=3.0)
+def train_student(student: Language, references: List[Doc], settings: DistillSettings, name: str) -> None:
+    """Train the student on the references, with a learning rate that rises and falls linearly."""
+    fix_random_seed(settings.seed)
+    rng = random.Random(settings.seed)
+    steps = max(1, math.ceil(settings.epochs * sum(map(words_to_encode, references)) / WORDS_PER_STEP))
+    optimizer = adamw(warmup_linear(settings.learning_rate, steps), head_lr_multiplier=3.0)
 
     def examples() -> Iterator[Example]:
         while True:
-            for reference in chance.sample(references, len(references)):
+            for reference in rng.sample(references, len(references)):
                 yield make_example(student, reference)
 
-    batches = minibatch_by_words(examples(), STEP_WORDS, get_length=count_encoded_words)
+    batches = minibatch_by_words(examples(), WORDS_PER_STEP, get_length=count_encoded_words)
     for batch in tqdm(islice(batches, steps), total=steps, unit="step", desc=name, mininterval=1.0):
         student.update(batch, sgd=optimizer, drop=0.0)
+        take_due_steps(student)  # at this step's learning rate
         optimizer.step_schedules()
 
 
-def compare_students(pipelines: Dict[str, Language], dev: Sequence[Path], echo: Echo) -> Dict[str, Any]:
-    """Scores on dev, and words a second in turn, of the teacher (which comes first) and its students."""
-    found: Dict[str, Dict[str, Any]] = {}
+def measure_pipelines(pipelines: Dict[str, Language], dev: Sequence[Path], echo: Echo) -> Dict[str, Dict[str, Any]]:
+    """Score and time the teacher, which comes first, and its students.
+
+    Returns:
+        Dict[str, Dict[str, Any]]: By name, "scores" on dev, "words_per_second", and "over_teacher", the ratio to the teacher's.
+    """
+    rows: Dict[str, Dict[str, Any]] = {}
     for name, nlp in pipelines.items():
         echo(f"scoring layers {name}")
         scores = evaluate_pipeline(nlp, dev)["scores"]
-        found[name] = {"scores": {key: scores[key] for key in headlines(scores)}}
+        rows[name] = {"scores": {key: scores[key] for key in headlines(scores, tasks_of(nlp))}}
     teacher = next(iter(pipelines.values()))
     texts = [doc.text for path in dev for doc in read_docs(path, teacher.vocab)]
-    texts = random.Random(0).sample(texts, min(TIMED, len(texts)))
-    for name, rate in time_in_turn(pipelines, texts, 3.0, lambda _: None).items():
-        found[name] |= {"words_per_second": rate["words_per_second"], "over_teacher": rate["over_first"]}
-    return {"students": found, "machine": machine()}
+    texts = random.Random(0).sample(texts, min(TIMED_DOCS, len(texts)))
+    workloads = {name: partial(_process, nlp, texts) for name, nlp in pipelines.items()}
+    for name, rates in interleaved_rates(workloads, SECONDS).items():
+        rows[name] |= {"words_per_second": rates["words_per_second"], "over_teacher": rates["over_first"]}
+    return rows
+
+
+def _process(nlp: Language, texts: List[str]) -> int:
+    """Process the texts as one batch. Returns the number of words."""
+    return sum(map(len, nlp.pipe(texts, batch_size=len(texts))))
 
 
 def distill_table(report: Dict[str, Any]) -> str:
-    """The line of speed against score, as a person reads it."""
+    """Speed and scores of the teacher and its students as a table."""
     rows = report["students"]
     keys = list(next(iter(rows.values()))["scores"])
-    names = [name_of(key).replace(": ", " ") for key in keys]
+    titles = [score_named(key).title.replace(": ", " ") for key in keys]
     width = max(8, 2 + max(map(len, rows)))
-    lines = [f"{'layers':{width}}{'words/s':>9}{'over teacher':>14}" + "".join(f"  {name}" for name in names)]
-    for student, row in rows.items():
-        scores = "".join(f"  {shown(key, row['scores'][key]):>{len(name)}}" for key, name in zip(keys, names))
-        lines.append(f"{student:{width}}{row['words_per_second']:>9,.0f}{row['over_teacher']:>14.2f}{scores}")
+    lines = [f"{'layers':{width}}{'words/s':>9}{'over teacher':>14}" + "".join(f"  {title}" for title in titles)]
+    for name, row in rows.items():
+        scores = "".join(f"  {score_named(key).show(row['scores'][key]):>{len(title)}}" for key, title in zip(keys, titles))
+        lines.append(f"{name:{width}}{row['words_per_second']:>9,.0f}{row['over_teacher']:>14.2f}{scores}")
     return "\n".join(lines)

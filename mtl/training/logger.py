@@ -1,4 +1,4 @@
-"""spaCy's console table, and what the balance saw, as JSON Lines."""
+"""Loggers of a training run: spaCy's table with a progress bar, and what the weighting saw, as JSON Lines."""
 
 import json
 import sys
@@ -8,25 +8,40 @@ from typing import IO, Any, Callable, Dict, List, Optional, Tuple
 from spacy.language import Language
 from spacy.util import registry
 
+from mtl import distributed
+from mtl.progress import StepProgress
 
-def console_logger(balance_file: Optional[str] = None, progress_bar: Optional[str] = "train") -> Callable:
-    """`mtl.ConsoleLogger.v1`: `spacy.ConsoleLogger.v3` (a column a loss and a score, a bar with rate and time left).
 
-    balance_file: where to write, at each evaluation, the mean since the one before of each task's gradient norm at the encoder
-    output, its weight, and the cosines between tasks.
+def console_logger(weighting_log: Optional[str] = None, progress_bar: bool = True) -> Callable:
+    """Logger `mtl.ConsoleLogger.v1`: the table of `spacy.ConsoleLogger.v3`, and the progress of the whole run.
+
+    The table has a row for each evaluation, with a column for each loss and score. Between evaluations, a bar on stderr shows
+    the steps out of `training.max_steps`, words per second and the time left; if stderr is not a terminal, a line every 30
+    seconds does.
+
+    Args:
+        weighting_log (Optional[str]): A JSON Lines file to write to. At each evaluation it gets a line with each task's gradient
+            norm at the encoder output, its weight, and the cosines between tasks: means since the evaluation before.
+        progress_bar (bool): Show the progress.
     """
-    table = registry.get("loggers", "spacy.ConsoleLogger.v3")(progress_bar=progress_bar)
+    table = registry.get("loggers", "spacy.ConsoleLogger.v3")(progress_bar=None)
 
     def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Tuple[Callable, Callable]:
         log_table, finish_table = table(nlp, stdout, stderr)
+        last_step = nlp.config.interpolate()["training"]["max_steps"]
+        progress = StepProgress(last_step, lambda: words_seen(nlp), stderr) if progress_bar else None
         rows: List[Dict[str, float]] = []
-        path = Path(balance_file) if balance_file else None
+        path = Path(weighting_log) if weighting_log else None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("", encoding="utf-8")
 
         def log_step(info: Optional[Dict[str, Any]]) -> None:
+            if progress is not None and info is not None:
+                progress.hide()
             log_table(info)
+            if progress is not None:
+                progress.advance(evaluated=info is not None)
             if path is None:
                 return
             rows.extend(statistics_of(nlp))
@@ -35,14 +50,25 @@ def console_logger(balance_file: Optional[str] = None, progress_bar: Optional[st
                     file.write(json.dumps({"step": info["step"], **means(rows)}) + "\n")
                 rows.clear()
 
-        return log_step, finish_table
+        def finish() -> None:
+            if progress is not None:
+                progress.close()
+            finish_table()
+
+        return log_step, finish
 
     return setup
 
 
+def words_seen(nlp: Language) -> int:
+    """How many words the pipeline has learned from: those of all ranks, which have equal parts of each batch."""
+    # Not `nlp.pipeline`, which leaves out what is disabled: components that are frozen are, while the logger is set up.
+    return distributed.world_size() * sum(getattr(pipe, "words_seen", 0) for _, pipe in nlp.components)
+
+
 def statistics_of(nlp: Language) -> List[Dict[str, float]]:
-    """What the balances saw in the last update."""
-    return [found for _, pipe in nlp.pipeline if (found := getattr(pipe, "statistics", None))]
+    """What the weightings saw in the last update: see `Gramian.statistics`."""
+    return [statistics for _, pipe in nlp.pipeline if (statistics := getattr(pipe, "statistics", None))]
 
 
 def means(rows: List[Dict[str, float]]) -> Dict[str, float]:

@@ -1,4 +1,4 @@
-"""Saving a pipeline so that nothing is half-written, and no path of this machine is in it."""
+"""Save pipelines atomically, and without paths of this machine."""
 
 import re
 from pathlib import Path
@@ -10,17 +10,17 @@ from thinc.api import Config
 
 from mtl.files import replacing
 
-ABSOLUTE = re.compile(r"^(/|~|[A-Za-z]:[\\/]|\\\\)")
+ABSOLUTE_PATH = re.compile(r"^(/|~|[A-Za-z]:[\\/]|\\\\)")
 
 
 def atomic_save() -> Callable[[Language], Language]:
-    """`mtl.AtomicSave.v1`, for `[training.before_to_disk]`: `spacy train` then saves a whole pipeline or none."""
+    """Callback `mtl.AtomicSave.v1`, for `[training.before_to_disk]`: saves a pipeline as a whole or not at all."""
 
     def before_to_disk(nlp: Language) -> Language:
-        kind = type(nlp)
-        safe: Any = object.__new__(type(kind.__name__, (_AtomicSave, kind), {}))
-        safe.__dict__ = nlp.__dict__  # the same pipeline, which saves itself in another way
-        return safe
+        language = type(nlp)
+        atomic: Any = object.__new__(type(language.__name__, (_AtomicSave, language), {}))
+        atomic.__dict__ = nlp.__dict__  # the same pipeline with another `to_disk`
+        return atomic
 
     return before_to_disk
 
@@ -33,28 +33,33 @@ class _AtomicSave:
 
 
 def without_local_paths(config_path: Path) -> None:
-    """Cut absolute paths in a saved config.cfg down to their last part: they say where it was made, and help nobody.
+    """Reduce absolute paths in a saved config.cfg to their last part. They only tell where the pipeline was trained.
 
-    The optimizer's variables are replaced by their values, so that `nlp.create_optimizer()` works on the loaded pipeline.
+    Variables in the optimizer's section are replaced by their values, so that `nlp.create_optimizer()` works on the loaded
+    pipeline.
+
+    Args:
+        config_path (Path): The file, which is changed in place. It need not exist.
     """
     if not config_path.exists():
         return
     config = Config().from_disk(config_path, interpolate=False)
-    if "optimizer" in config.get("training", {}):  # spaCy makes it from its own section alone, which then has no ${training...}
+    if "optimizer" in config.get("training", {}):  # spaCy resolves this section alone, where ${training...} is unknown
         config["training"]["optimizer"] = config.interpolate()["training"]["optimizer"]
-    _shorten(config)
+    _shorten_paths(config)
     config.to_disk(config_path, interpolate=False)
 
 
-def _shorten(section: Any) -> None:
+def _shorten_paths(section: Any) -> None:
     for key, value in section.items():
         if isinstance(value, dict):
-            _shorten(value)
+            _shorten_paths(value)
         elif isinstance(value, list):
-            section[key] = [_last_part(one) for one in value]
+            section[key] = [_last_part(element) for element in value]
         else:
             section[key] = _last_part(value)
 
 
 def _last_part(value: Any) -> Any:
-    return re.split(r"[\\/]", value.rstrip("/\\"))[-1] if isinstance(value, str) and ABSOLUTE.match(value) else value
+    is_path = isinstance(value, str) and ABSOLUTE_PATH.match(value)
+    return re.split(r"[\\/]", value.rstrip("/\\"))[-1] if is_path else value

@@ -1,4 +1,4 @@
-"""The training's curves, for TensorBoard."""
+"""A logger for TensorBoard."""
 
 import sys
 from typing import IO, Any, Callable, Dict, List, Optional, Tuple
@@ -10,9 +10,15 @@ from mtl.training.logger import means, statistics_of
 
 
 def tensorboard_logger(log_dir: str = "training/tensorboard") -> Callable:
-    """`mtl.TensorBoardLogger.v1`: at each evaluation `loss/PIPE`, `score/NAME`, `score`, and of the balance `balance/KEY`.
+    """Logger `mtl.TensorBoardLogger.v1`: losses, scores and weighting as curves. For a table as well, use `spacy.ChainLogger.v1`.
 
-    log_dir: where event files are written; `tensorboard --logdir` shows them. A table beside it, by `spacy.ChainLogger.v1`.
+    At each evaluation it writes `loss/PIPE`, `score/NAME`, `score`, and `weighting/KEY`, the means since the evaluation before.
+
+    Args:
+        log_dir (str): Folder for the event files, to be shown with `tensorboard --logdir`.
+
+    Raises:
+        UserError: tensorboard is not installed. Raised when training starts.
     """
 
     def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Tuple[Callable, Callable]:
@@ -27,10 +33,11 @@ def tensorboard_logger(log_dir: str = "training/tensorboard") -> Callable:
             rows.extend(statistics_of(nlp))
             if info is None:
                 return
-            numbers = {f"loss/{name}": value for name, value in info["losses"].items()}
-            numbers |= {f"score/{name}": one for name, one in info["other_scores"].items() if isinstance(one, (int, float))}
-            numbers |= {f"balance/{key}": value for key, value in means(rows).items()}
-            for name, value in {**numbers, "score": info["score"]}.items():
+            scalars = {f"loss/{name}": value for name, value in info["losses"].items()}
+            scores = info["other_scores"].items()
+            scalars |= {f"score/{name}": value for name, value in scores if isinstance(value, (int, float))}
+            scalars |= {f"weighting/{key}": value for key, value in means(rows).items()}
+            for name, value in {**scalars, "score": info["score"]}.items():
                 writer.add_scalar(name, value, info["step"])
             writer.flush()
             rows.clear()

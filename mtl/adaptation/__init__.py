@@ -1,0 +1,1 @@
+"""Continued pretraining: from an encoder and domain text to a plain Hugging Face folder."""

@@ -1,0 +1,76 @@
+"""The phases of a run: first the head alone, if the checkpoint has none, then the encoder; their budgets and optimizers."""
+
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Tuple
+
+import torch
+from torch import nn
+
+from mtl.adaptation.checkpoint import Progress
+from mtl.adaptation.objective import Objective
+from mtl.adaptation.settings import AdaptSettings
+from mtl.encoder.pretrained.architecture import depth_of, layer_count
+from mtl.optimization import parameter_groups, warmup_stable_decay
+
+
+@dataclass
+class Phase:
+    """A part of the run that trains some parameters.
+
+    Args:
+        name (str): "head" or "encoder".
+        parameters (List[nn.Parameter]): What is trained.
+        peak_learning_rate (float): The highest learning rate.
+        steps (int): The phase ends after so many steps; 0 if there is nothing to do.
+        minutes (float): It also ends after so many minutes; 0 for no limit.
+    """
+
+    name: str
+    parameters: List[nn.Parameter]
+    peak_learning_rate: float
+    steps: int
+    minutes: float
+
+    def spent(self, progress: Progress) -> float:
+        """Fraction of the budget that is spent."""
+        time_spent = progress.phase_seconds / (60 * self.minutes) if self.minutes else 0.0
+        return max(progress.phase_step / self.steps, time_spent) if self.steps else 1.0
+
+    def learning_rate(self, progress: Progress, settings: AdaptSettings) -> float:
+        """The learning rate of the next step: warmup, constant, decay."""
+        return self.peak_learning_rate * warmup_stable_decay(
+            progress.phase_step, self.steps, self.spent(progress), settings.warmup_ratio, settings.decay_ratio
+        )
+
+
+def remaining_phases(objective: Objective, settings: AdaptSettings, progress: Progress, total_steps: int) -> Iterator[Phase]:
+    """The phases that are left of a run. Each is planned when it begins, with the steps that the one before has left.
+
+    Args:
+        objective (Objective): Whose parameters are trained.
+        settings (AdaptSettings): Learning rates and budget.
+        progress (Progress): The run's progress, which the caller moves on.
+        total_steps (int): Steps of the whole run.
+    """
+    head_ratio = settings.head_only_ratio if objective.missing else 0.0
+    if progress.phase == "head":
+        head_steps = round(head_ratio * total_steps)
+        head = objective.head_parameters() if head_steps else []
+        yield Phase("head", head, settings.head_learning_rate, head_steps, settings.max_minutes * head_ratio)
+    encoder_steps = max(1, total_steps - progress.head_steps)
+    encoder_minutes = settings.max_minutes * (1 - head_ratio)
+    yield Phase("encoder", objective.trainable_parameters(), settings.learning_rate, encoder_steps, encoder_minutes)
+
+
+def make_optimizer(model: nn.Module, phase: Phase, settings: AdaptSettings) -> torch.optim.Optimizer:
+    """AdamW with weight decay for matrices only; while the encoder is trained, the learning rate decays from layer to layer."""
+    trained = {id(parameter) for parameter in phase.parameters}
+    top = layer_count(model) + 1
+    members: List[Tuple[nn.Parameter, float, float, Dict[str, Any]]] = []
+    for name, parameter in model.named_parameters():
+        if id(parameter) in trained:
+            layers_below_top = top - depth_of(name, top - 1)
+            multiplier = settings.layer_lr_decay**layers_below_top if phase.name == "encoder" else 1.0
+            members.append((parameter, multiplier, settings.weight_decay, {}))
+    groups = parameter_groups(members)
+    return torch.optim.AdamW(groups, lr=phase.peak_learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)

@@ -1,0 +1,63 @@
+"""The progress bar of a run, on standard error, shown by rank 0 only."""
+
+import sys
+from types import TracebackType
+from typing import Any, Dict, Optional, Type
+
+from tqdm import tqdm
+
+from mtl import distributed
+from mtl.adaptation.checkpoint import Progress
+from mtl.adaptation.monitor import perplexities
+from mtl.adaptation.phases import Phase
+
+LOG_SECONDS = 10.0  # between updates if the output goes to a file, which keeps every line
+
+
+class ProgressBar:
+    """A bar over the steps of a run.
+
+    Args:
+        total (int): Steps of the run.
+        done (int): Steps done before.
+    """
+
+    def __init__(self, total: int, done: int) -> None:
+        seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
+        is_hidden = not distributed.is_main()
+        self.bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, mininterval=seconds, disable=is_hidden)
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(
+        self, type_: Optional[Type[BaseException]], error: Optional[BaseException], traceback: Optional[TracebackType]
+    ) -> None:
+        self.bar.close()
+
+    def begin(self, phase: Phase) -> None:
+        """Show the phase's name."""
+        self.bar.set_description(phase.name)
+
+    def step(self, phase: Phase, progress: Progress, loss: float, tokens_per_second: float) -> None:
+        """Show a step."""
+        self.bar.update()
+        if self.bar.n % 10 == 0:
+            if phase.minutes and phase.name == "encoder":
+                self.bar.total = progress.head_steps + _expected_steps(phase, progress)
+            self.bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s", refresh=False)
+
+    def evaluation(self, evaluation: Dict[str, Any]) -> None:
+        """Show an evaluation on a line of its own."""
+        if not distributed.is_main():
+            return
+        line = ", ".join(f"{text} {value:.2f}" for text, value in perplexities(evaluation["losses"]).items())
+        scores = ", ".join(f"{task} {100 * score:.1f}" for task, score in evaluation.get("probe", {}).items())
+        suffix = f"; probe, {scores}" if scores else ""
+        self.bar.write(f"step {evaluation['step']:,}: perplexity, {line}{suffix}", file=sys.stderr)
+
+
+def _expected_steps(phase: Phase, progress: Progress) -> int:
+    """Steps that a phase limited by time will do at the present speed."""
+    expected = progress.phase_step / (progress.phase_seconds / (60 * phase.minutes))
+    return min(phase.steps, max(progress.phase_step, round(expected)))

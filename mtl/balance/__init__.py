@@ -1,1 +1,0 @@
-"""How much each task moves the shared weights."""

@@ -1,0 +1,1 @@
+"""Readers of labelled files, one module for each format: from a path to `Record`s."""

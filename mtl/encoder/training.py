@@ -1,0 +1,151 @@
+"""How a transformer component and its heads are trained together: one backward pass and one step for all of them."""
+
+import logging
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from weakref import WeakValueDictionary
+
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples
+from thinc.api import Model
+
+from mtl.encoder import stock
+from mtl.encoder.batch import EncoderBatch
+from mtl.encoder.model.encoder import Encoder
+from mtl.encoder.texts import tokenized_texts
+from mtl.encoder.update import UpdateState
+from mtl.errors import UserError
+from mtl.torch_model import Parameters, clear_gradients, get_module
+
+logger = logging.getLogger(__name__)
+
+
+class SharedTraining:
+    """Mixin of the transformer component. `UpdateState` has the order of events."""
+
+    name: str
+    on_non_finite: str
+    words_seen: int
+    updates: UpdateState
+    _docs: List[Doc]
+    _losses: Dict[str, float]
+    _heads: "WeakValueDictionary[str, Any]"
+
+    @property
+    def _module(self) -> Encoder:
+        raise NotImplementedError
+
+    @property
+    def _stock_listeners(self) -> List[Tuple[str, Model]]:
+        raise NotImplementedError
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Any = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Open a batch for the heads; encoding runs when they ask. The encoder's dropout comes from its own config."""
+        examples = list(examples)
+        validate_examples(examples, "Transformer.update")
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        batch = self._open([eg.predicted for eg in examples], train=True)
+        self._losses = losses
+        for name, listener in self._stock_listeners:
+            stock.send(listener, name, self._docs, batch)
+        return losses
+
+    def _open(self, docs: List[Doc], *, train: bool) -> EncoderBatch:
+        self.flush()
+        self._docs = docs
+        self.words_seen += sum(map(len, docs))
+        return self.updates.open(self._module, tokenized_texts(docs), train=train)
+
+    def batch(self, examples: Sequence[Example]) -> EncoderBatch:
+        """The open batch of these examples, or, where `update` was not called on them, one with the encoder frozen."""
+        docs = [eg.predicted for eg in examples]
+        is_open = len(docs) == len(self._docs) and all(a is b for a, b in zip(docs, self._docs))
+        if self.updates.batch is None or not is_open:
+            return self._open(docs, train=False)
+        return self.updates.batch
+
+    def finish_update(self, sgd: Any) -> None:
+        """Request the step of the encoder and all its heads; it is taken before the weights are next read.
+
+        spaCy's training loop calls this after every component's update, and then the step is taken at once. `nlp.update` calls
+        it on this component before any head has been updated, and on each head afterwards.
+        """
+        has_gradients = self.updates.batch is not None and self.updates.batch.has_gradients
+        if has_gradients or self._stock_listeners:
+            self.updates.request_step(sgd)
+        if has_gradients:
+            self.take_due_step()
+
+    def request_step(self, sgd: Any) -> None:
+        """Called by a head that is done: the step waits, since other heads may follow."""
+        self.updates.request_step(sgd)
+
+    def take_due_step(self) -> None:
+        """Take the step that was requested, if any."""
+        if self.updates.step_is_due:
+            self.updates.take_step(self._module, self.parameters())
+            self._end_batch()
+
+    def flush(self) -> None:
+        """Take the due step, or else run the backward pass of the open batch."""
+        self.take_due_step()
+        if self.updates.batch is not None:
+            self.updates.close(self._module)
+        self._end_batch()
+
+    def _end_batch(self) -> None:
+        self._losses[self.name] = self._losses.get(self.name, 0.0) + self.updates.pop_loss()
+        self._docs = []
+
+    def abandon_update(self) -> None:
+        """Forget the current step and all gradients, after an error in a head's update."""
+        self.updates.abandon(self.parameters())
+        self._docs = []
+
+    def report_non_finite_loss(self, task: str, docs: Sequence[Doc]) -> None:
+        """Leave a task out of this batch, because its loss is NaN or infinite.
+
+        Args:
+            task (str): The head's name.
+            docs (Sequence[Doc]): The documents of this rank that the loss is over; none if it came from another rank.
+
+        Raises:
+            UserError: The settings say to stop.
+        """
+        self._skip_task(task, "loss", docs)
+
+    def _report_non_finite(self, task: str, what: str, on_this_rank: bool) -> None:
+        self._skip_task(task, what, self._docs if on_this_rank else [])
+
+    def _skip_task(self, task: str, what: str, docs: Sequence[Doc]) -> None:
+        if task in self._heads:
+            clear_gradients(get_module(self._heads[task].model, task).parameters())
+        beginnings = "; ".join(repr(doc.text[:60]) for doc in docs[:3])
+        where = f"in a batch of {len(docs)} documents that begins with {beginnings}" if docs else "on another rank"
+        message = f"the {what} of {task!r} is NaN or infinite {where}"
+        if self.on_non_finite == "stop":
+            raise UserError(f'{message}. Lower the learning rate, or set components.{self.name}.on_non_finite = "skip"')
+        logger.warning("%s; the task is left out of this batch", message)
+
+    @property
+    def statistics(self) -> Dict[str, float]:
+        """Gradient norms, weights and cosines of the last step: see `Gramian.statistics`."""
+        self.take_due_step()
+        return self.updates.statistics
+
+    def parameters(self) -> Parameters:
+        """All trainable parameters that are stepped together, the encoder's and the heads'."""
+        parameters = {f"{self.name}.{name}": entry for name, entry in self._module.trainable().items()}
+        for head in list(self._heads.values()):
+            parameters |= head.parameters()
+        return parameters
+
+    def get_loss(self, examples: Any, scores: Any) -> Any:
+        """The encoder has no loss of its own."""

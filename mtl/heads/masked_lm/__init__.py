@@ -1,1 +1,0 @@
-"""Masked-language model: an auxiliary task on the documents' own text. It predicts nothing for a Doc."""

@@ -1,1 +1,0 @@
-"""Entity tagger: BIO tags under a linear-chain CRF."""

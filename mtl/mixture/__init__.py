@@ -1,1 +1,0 @@
-"""How much of each task, and in which order."""

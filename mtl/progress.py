@@ -1,0 +1,101 @@
+"""Progress as a user sees it: lines, lines that overwrite themselves, the steps of a training run. No spaCy."""
+
+import sys
+import time
+from typing import IO, Callable, Optional
+
+from tqdm import tqdm
+
+Echo = Callable[[str], None]  # shows a line
+SECONDS_BETWEEN_LINES = 30.0  # if there is no terminal to draw a bar on
+
+
+def silent(line: str) -> None:
+    """An `Echo` that shows nothing."""
+
+
+def show_progress(line: str) -> None:
+    """Write to stderr without a newline, if it is a terminal. A line that begins with a carriage return replaces the last one."""
+    if sys.stderr.isatty():
+        sys.stderr.write(line)
+        sys.stderr.flush()
+
+
+class StepProgress:
+    """Steps, words per second and time left of a training run: a bar on a terminal, otherwise a line every 30 seconds.
+
+    Steps are numbered from 0, as in spaCy's table. Words per second leave out the evaluations; the time left includes them.
+    A resumed run replays its earlier steps without learning from a word; the clock starts after them.
+
+    Args:
+        last_step (int): Number of the last step; 0 if it is unknown.
+        words_seen (Callable[[], int]): Returns how many words were learned from so far; constant if nothing counts them.
+        stream (Optional[IO]): Where to write; stderr by default.
+    """
+
+    def __init__(self, last_step: int, words_seen: Callable[[], int], stream: Optional[IO] = None) -> None:
+        self.last_step, self.words_seen, self.stream = last_step, words_seen, stream or sys.stderr
+        self.step, self.first_step = -1, 0
+        self.words, self.has_learned = words_seen(), False
+        self.timed_words, self.timed_seconds = 0, 0.0
+        self.started = self.advanced = self.shown = time.monotonic()
+        self.bar = self._make_bar() if self.stream.isatty() else None
+
+    def advance(self, *, evaluated: bool = False) -> None:
+        """Count a step, and show it if it is time.
+
+        Args:
+            evaluated (bool): An evaluation followed the step, so its time does not count in the words per second.
+        """
+        now, words = time.monotonic(), self.words_seen()
+        new_words, seconds = words - self.words, now - self.advanced
+        self.step += 1
+        self.words, self.advanced = words, now
+        if new_words and not self.has_learned:
+            self.has_learned = True
+            if self.step:
+                self._end_replay(now)
+        if new_words and not evaluated:
+            self.timed_words, self.timed_seconds = self.timed_words + new_words, self.timed_seconds + seconds
+        self._show(now)
+
+    def hide(self) -> None:
+        """Clear the bar, so that something else can be printed. The next step shows it again."""
+        if self.bar is not None:
+            self.bar.clear()
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def _make_bar(self) -> tqdm:
+        return tqdm(
+            total=self.last_step or None, initial=max(self.step, 0), unit=" steps", desc="training", file=self.stream,
+            smoothing=0, leave=False, dynamic_ncols=True,
+        )  # fmt: skip
+
+    def _end_replay(self, now: float) -> None:
+        self.started, self.first_step = now, self.step
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = self._make_bar()
+
+    def _show(self, now: float) -> None:
+        rate = f"{self.timed_words / self.timed_seconds:,.0f} words/s" if self.timed_seconds else ""
+        if self.bar is not None:
+            self.bar.set_postfix_str(rate, refresh=False)
+            self.bar.update(self.step - self.bar.n)
+        elif now - self.shown >= SECONDS_BETWEEN_LINES:
+            self.shown = now
+            total = f" of {self.last_step:,}" if self.last_step else ""
+            parts = [f"step {self.step:,}{total}", rate, self._time_left(now)]
+            self.stream.write(", ".join(part for part in parts if part) + "\n")
+            self.stream.flush()
+
+    def _time_left(self, now: float) -> str:
+        done, left = self.step - self.first_step, self.last_step - self.step
+        if done <= 0 or left <= 0:
+            return ""
+        seconds = (now - self.started) / done * left
+        return f"about {seconds / 60:,.0f} min left" if seconds >= 90 else f"about {seconds:,.0f} s left"

@@ -1,0 +1,1 @@
+"""Named entity recognition: BIO tags under a linear-chain CRF."""

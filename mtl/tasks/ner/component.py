@@ -1,0 +1,181 @@
+"""`mtl_ner`: sets `doc.ents`, and `doc.spans["ner"]` with the probability of each entity."""
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, List, Optional
+
+import numpy as np
+import torch
+from spacy.language import Language
+from spacy.scorer import get_ner_prf
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example
+from thinc.api import Config, Model
+
+from mtl.encoder.batch import EncoderBatch
+from mtl.errors import UserError
+from mtl.tasks.component import Head
+from mtl.tasks.loss import Loss
+from mtl.tasks.ner.bio import bio_spans
+from mtl.tasks.ner.crf import span_probabilities
+from mtl.tasks.ner.gold import allowed_tags
+from mtl.tasks.ner.module import CRFTagger, aligned_steps
+from mtl.tasks.ner.task import NERTask
+from mtl.tasks.ner.viterbi import viterbi
+from mtl.tasks.training import Rows
+from mtl.torch_model import torch_model
+
+DEFAULT_CONFIG = """
+[ner]
+confidence = true
+
+[ner.model]
+@architectures = "mtl.CRFTagger.v1"
+
+[ner.model.encoder]
+@architectures = "mtl.EncoderListener.v1"
+
+[ner.scorer]
+@scorers = "mtl.ner_scorer.v1"
+"""
+SCORE_WEIGHTS = {"ents_f": 1.0, "ents_p": None, "ents_r": None, "ents_per_type": None}
+
+
+def crf_tagger_architecture(encoder: Model) -> Model:
+    """Architecture `mtl.CRFTagger.v1`: a linear layer and a CRF over BIO tags.
+
+    Args:
+        encoder (Model): `mtl.EncoderListener.v1`.
+    """
+    return torch_model("mtl-ner", CRFTagger, [encoder])
+
+
+def make_ner(nlp: Language, name: str, model: Model, confidence: bool, scorer: Optional[Callable]) -> "EntityTagger":
+    """Factory `mtl_ner`: see `EntityTagger`."""
+    return EntityTagger(nlp.vocab, model, name, confidence=confidence, scorer=scorer)
+
+
+def make_ner_scorer() -> Callable:
+    """Scorer `mtl.ner_scorer.v1`: see `score_ner`."""
+    return score_ner
+
+
+def score_ner(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+    """Precision, recall and F1 of exact entities over the annotated examples. Spans over unannotated tokens do not count."""
+    annotated = [eg for eg in examples if eg.reference.has_annotation("ENT_IOB")]
+    return get_ner_prf(annotated) if annotated else {}
+
+
+@dataclass
+class Entities:
+    """Entities of several Docs, in order.
+
+    Args:
+        doc (np.ndarray): Shape (entities,): index of the Doc.
+        start (np.ndarray): Shape (entities,): first token.
+        end (np.ndarray): Shape (entities,): the token after the last.
+        label (np.ndarray): Shape (entities,): index of the label.
+        score (Optional[np.ndarray]): Shape (entities,): probability, if it was asked for.
+    """
+
+    doc: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    label: np.ndarray
+    score: Optional[np.ndarray]
+
+
+class EntityTagger(Head):
+    """Entities of a document, in `doc.ents`.
+
+    Args:
+        confidence (bool): Also write `doc.spans[name]`: the entities, with the probability of each under the CRF in
+            `.attrs["scores"]`.
+    """
+
+    def __init__(self, vocab, model: Model, name: str = "ner", *, confidence: bool = True, scorer=None) -> None:
+        super().__init__(vocab, model, name, task=NERTask(), scorer=scorer, confidence=confidence)
+
+    def check_labels(self) -> None:
+        if not self.labels:
+            raise UserError(f"the head {self.name!r} has no labels: there is no entity in the annotated documents")
+
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
+        tokens = batch.vectors([(i, None) for i, _ in rows])
+        vectors, lengths, steps = aligned_steps(tokens)
+        if not len(steps):
+            return None
+        tokens_by_doc = np.split(steps, np.cumsum(lengths)[:-1])
+        allowed = [
+            allowed_tags(example, self.cfg["labels"], doc_tokens - start)
+            for (_, example), doc_tokens, start in zip(rows, tokens_by_doc, tokens.starts)
+        ]
+        mean, emissions = self.training_module.loss(vectors, lengths[lengths > 0], np.concatenate(allowed), drop)
+        return Loss(mean, len(steps), (emissions,), np.repeat(np.arange(len(rows)), lengths))
+
+    def predict(self, docs: Iterable[Doc]) -> Entities:
+        """The best valid tag sequence of each Doc, as entities."""
+        docs = list(docs)
+        module = self.prediction_module
+        with torch.inference_mode():
+            tokens = self.vectors(docs)
+            vectors, lengths, steps = aligned_steps(tokens)
+            emissions = module(vectors).float().cpu().numpy()
+            transitions, start = (scores.float().cpu().numpy() for scores in module.scores())
+        lengths = lengths[lengths > 0]
+        spans = bio_spans(viterbi(emissions, transitions, start, lengths))
+        score = None
+        if self.cfg["confidence"]:
+            with np.errstate(divide="ignore"):
+                double = [array.astype(np.float64) for array in (emissions, transitions, start)]
+                score = span_probabilities(double[0], double[1], double[2], lengths, spans)
+        first, last = steps[spans[0]], steps[spans[1] - 1]
+        doc = np.searchsorted(tokens.starts + tokens.lengths, first, side="right")
+        return Entities(doc, first - tokens.starts[doc], last + 1 - tokens.starts[doc], spans[2], score)
+
+    def set_annotations(self, docs: Iterable[Doc], entities: Entities) -> None:
+        """Write `doc.ents`, and `doc.spans[name]` with the probabilities. As in spaCy, entities set by others stay."""
+        docs = list(docs)
+        ids = [self.vocab.strings.add(label) for label in self.cfg["labels"]]
+        spans_by_doc: List[List[Span]] = [[] for _ in docs]
+        for i, start, end, label in zip(*(a.tolist() for a in (entities.doc, entities.start, entities.end, entities.label))):
+            spans_by_doc[i].append(Span(docs[i], start, end, label=ids[label]))
+        scores = np.zeros(len(entities.doc)) if entities.score is None else entities.score
+        scores_by_doc = np.split(scores, np.searchsorted(entities.doc, np.arange(1, len(docs))))
+        for doc, spans, doc_scores in zip(docs, spans_by_doc, scores_by_doc):
+            others = self._set_by_others(doc)
+            if others:
+                is_free = np.array([not any(token.ent_type for token in span) for span in spans], dtype=bool)
+                spans, doc_scores = [span for span, free in zip(spans, is_free) if free], doc_scores[is_free]
+            doc.set_ents([*others, *spans], default="outside")
+            if entities.score is not None:
+                doc.spans[self.name] = SpanGroup(doc, name=self.name, spans=spans, attrs={"scores": doc_scores.tolist()})
+        self.transformer.release(docs, self.name)
+
+    def as_reference(self, doc: Doc) -> Doc:
+        """If the teacher wrote probabilities, entities below one half become unannotated."""
+        if self.name not in doc.spans:
+            return doc
+        group = doc.spans[self.name]
+        is_likely = [score >= 0.5 for score in group.attrs["scores"]]
+        likely = [Span(doc, span.start, span.end, label=span.label) for span, keep in zip(group, is_likely) if keep]
+        unlikely = [span for span, keep in zip(group, is_likely) if not keep]
+        doc.set_ents(likely, missing=unlikely, default="outside")
+        return doc
+
+    def _set_by_others(self, doc: Doc) -> List[Span]:
+        """Remove from the Doc the entities that this head wrote when the Doc went through it before; returns the others."""
+        if not doc.ents:
+            return []
+        previous = {(span.start, span.end, span.label) for span in doc.spans.get(self.name, ())}
+        others = [ent for ent in doc.ents if (ent.start, ent.end, ent.label) not in previous]
+        doc.set_ents(others, default="outside")
+        return others
+
+
+Language.factory(
+    "mtl_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    default_config=Config().from_str(DEFAULT_CONFIG)["ner"],
+    default_score_weights=SCORE_WEIGHTS,
+    func=make_ner,
+)

@@ -1,0 +1,143 @@
+"""The named entity recognition task: gold in `doc.ents`; a token without IOB value is not annotated."""
+
+from collections import Counter
+from contextlib import suppress
+from typing import Any, Dict, List, Sequence, Set, Tuple
+
+from spacy.scorer import get_ner_prf
+from spacy.tokens import Doc, Span, Token
+from spacy.training import Example
+from spacy.util import filter_spans
+
+from mtl.data.docs import bare_doc, widened_span
+from mtl.data.records import Entity, Record, Report
+from mtl.errors import UserError
+from mtl.registry import Change, ProbeItem, Score, Task
+
+
+class NERTask(Task):
+    """Entities of a document."""
+
+    name = "ner"
+    factory = "mtl_ner"
+    title = "entities"
+    order = 20
+    scores = (
+        Score("ents_f", "entities: F1"),
+        Score("ents_p", "entities: precision"),
+        Score("ents_r", "entities: recall"),
+    )
+    details = ("ents_per_type",)
+    headlines = ("ents_f",)
+    survives = frozenset({Change.SYNONYMS, Change.NOISE, Change.MENTIONS, Change.SAME_LABEL, Change.LIKELY_WORDS})
+
+    def is_annotated(self, doc: Doc) -> bool:
+        return doc.has_annotation("ENT_IOB")
+
+    def labels(self, doc: Doc) -> Set[str]:
+        return {ent.label_ for ent in doc.ents}
+
+    def annotate(self, doc: Doc, record: Record, report: Report) -> None:
+        if record.entities is not None:
+            set_entities(doc, record, record.entities, report)
+            report.count("documents with entities")
+
+    def token_label(self, token: Token) -> Tuple[str, ...]:
+        return (token.ent_iob_, token.ent_type_) if token.ent_iob else ()
+
+    def transfer(self, doc: Doc, new: Doc, moved: Any) -> None:
+        if doc.has_annotation("ENT_IOB"):
+            missing = []
+            for i in (i for i, token in enumerate(doc) if token.ent_iob == 0):
+                with suppress(ValueError):  # an edit replaces several tokens, of which this is one
+                    missing.append(moved.span(doc[i : i + 1], new))
+            entities = [span for ent in doc.ents if (span := moved.span(ent, new)) is not None]
+            new.set_ents(entities, missing=[span for span in missing if span is not None], default="outside")
+
+    def trivial_baseline(self, train: Sequence[Doc], test: Sequence[Doc]) -> Dict[str, Tuple[float, str]]:
+        f1 = dictionary_f1(train, test)
+        return {} if f1 is None else {"ents_f": (f1, "dictionary of training entities")}
+
+    def simple_model(self, train: Sequence[Doc], test: Sequence[Doc]) -> Dict[str, float]:
+        f1 = dictionary_f1(train, test)
+        return {} if f1 is None else {"ents_f": f1}
+
+    def usage(self, component: str) -> str:
+        return f'doc.ents                      # doc.spans["{component}"].attrs["scores"] has the probability of each'
+
+    def show(self, doc: Doc, component: str) -> List[str]:
+        return [f"{ent.label_}  {ent.text}" for ent in doc.ents]
+
+    def show_gold(self, doc: Doc) -> List[str]:
+        return self.show(doc, self.name)
+
+    def probe_items(self, doc: Doc) -> List[ProbeItem]:
+        return [ProbeItem(None, [token.ent_type_ for token in doc])]
+
+
+def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: Report) -> None:
+    """Set `doc.ents` from character offsets.
+
+    White space at the edges of a mention is trimmed. The tokens of a mention that does not fit token boundaries are left
+    unannotated. Of overlapping entities the first, and of those the longest, is kept. All three are counted.
+
+    Raises:
+        UserError: Offsets outside the text.
+    """
+    spans: List[Span] = []
+    missing: List[Span] = []
+    taken: Set[int] = set()
+    for entity in sorted(entities, key=lambda e: (e.start, -e.end)):
+        if not 0 <= entity.start < entity.end <= len(doc.text):
+            raise UserError(
+                f"{record.where}: entity {entity.label} at {entity.start}:{entity.end} lies outside the text, which has "
+                f"{len(doc.text)} characters"
+            )
+        mention = doc.text[entity.start : entity.end]
+        start, end = entity.start, entity.end
+        if mention != mention.strip() and mention.strip():
+            report.note("entities trimmed of white space", f"{record.where}: {entity.label} {mention!r}")
+            start += len(mention) - len(mention.lstrip())
+            mention = mention.strip()
+            end = start + len(mention)
+        span = doc.char_span(start, end, label=entity.label)
+        if span is None:
+            outer = widened_span(doc, start, end)
+            report.note(
+                "entities off token boundaries, their tokens left unannotated",
+                f"{record.where}: {entity.label} {mention!r} is part of the token(s) {outer.text!r}",
+            )
+            if taken.isdisjoint(range(outer.start, outer.end)):
+                missing.append(outer)
+                taken.update(range(outer.start, outer.end))
+        elif taken.isdisjoint(range(span.start, span.end)):
+            spans.append(span)
+            taken.update(range(span.start, span.end))
+        else:
+            report.note("entities left out because they overlap another", f"{record.where}: {entity.label} {span.text!r}")
+    report.count("entities", len(spans))
+    doc.set_ents(spans, missing=missing, default="outside")
+
+
+def dictionary_f1(train: Sequence[Doc], test: Sequence[Doc]) -> Any:
+    """F1 of tagging every longest string that was an entity in training, with its most frequent type; None without gold."""
+    names: Dict[Tuple[str, ...], Counter] = {}
+    for doc in train:
+        for ent in doc.ents:
+            names.setdefault(tuple(token.text.lower() for token in ent), Counter())[ent.label_] += 1
+    max_length = max(map(len, names), default=0)
+    examples = []
+    for doc in test:
+        if not doc.has_annotation("ENT_IOB"):
+            continue
+        words = [token.text.lower() for token in doc]  # `lower_` is empty where the vocab has no language
+        spans = [
+            Span(doc, start, end, label=names[key].most_common(1)[0][0])
+            for start in range(len(doc))
+            for end in range(start + 1, min(start + max_length, len(doc)) + 1)
+            if (key := tuple(words[start:end])) in names
+        ]
+        predicted = bare_doc(doc, doc.vocab)
+        predicted.set_ents([Span(predicted, s.start, s.end, label=s.label) for s in filter_spans(spans)])
+        examples.append(Example(predicted, doc))
+    return get_ner_prf(examples)["ents_f"] if examples else None

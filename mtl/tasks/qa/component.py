@@ -1,0 +1,294 @@
+"""`mtl_qa`: answers questions about a Doc, by `doc._.ask(question)` or `doc._.questions` before the pipeline runs."""
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example
+from thinc.api import Config, Model
+
+from mtl.data.docs import widened_span
+from mtl.encoder.batch import EncoderBatch
+from mtl.errors import UserError, check_range
+from mtl.tasks.component import Head
+from mtl.tasks.loss import Loss
+from mtl.tasks.qa.answers import ANSWERS, Answer, questions_of, register_head, remember_head
+from mtl.tasks.qa.gold import GOLD, gold_texts
+from mtl.tasks.qa.metrics import best_threshold, score_answers, token_f1
+from mtl.tasks.qa.module import SpanHead, best_spans, span_loss
+from mtl.tasks.qa.task import QATask
+from mtl.tasks.training import Rows
+from mtl.torch_model import torch_model
+
+CHUNK_TOKENS = 50_000  # tokens of (document, question) pairs that are encoded at once in prediction
+
+DEFAULT_CONFIG = """
+[qa]
+max_answer_tokens = 30
+n_best = 1
+threshold = null
+tune_threshold = true
+
+[qa.model]
+@architectures = "mtl.SpanHead.v1"
+
+[qa.model.encoder]
+@architectures = "mtl.EncoderListener.v1"
+
+[qa.scorer]
+@scorers = "mtl.qa_scorer.v1"
+"""
+SCORE_WEIGHTS = {"qa_f1": 1.0, "qa_em": None}
+
+Pairs = List[Tuple[int, str]]  # index of a Doc, question
+
+
+@dataclass
+class Candidates:
+    """The possible answers to a question.
+
+    Args:
+        spans (List[Tuple[float, int, int, float]]): The best spans: logit, first token, token after the last, probability.
+        no_answer_score (float): The probability that the text does not answer.
+        no_answer_logit (float): The logit of "no answer".
+    """
+
+    spans: List[Tuple[float, int, int, float]]
+    no_answer_score: float
+    no_answer_logit: float
+
+    @property
+    def margin(self) -> float:
+        """Logit of the best span minus logit of "no answer"."""
+        return self.spans[0][0] - self.no_answer_logit if self.spans else -float("inf")
+
+
+def span_head_architecture(encoder: Model) -> Model:
+    """Architecture `mtl.SpanHead.v1`: start and end logits for each token, from a linear layer.
+
+    Args:
+        encoder (Model): `mtl.EncoderListener.v1`.
+    """
+    return torch_model("mtl-qa", SpanHead, [encoder])
+
+
+def make_qa(
+    nlp: Language, name: str, model: Model, max_answer_tokens: int, n_best: int, threshold: Optional[float], tune_threshold: bool,
+    scorer: Optional[Callable],
+) -> "QuestionAnswerer":  # fmt: skip
+    """Factory `mtl_qa`: see `QuestionAnswerer`."""
+    return QuestionAnswerer(
+        nlp.vocab, model, name, max_answer_tokens=max_answer_tokens, n_best=n_best, threshold=threshold,
+        tune_threshold=tune_threshold, scorer=scorer,
+    )  # fmt: skip
+
+
+def make_qa_scorer() -> Callable:
+    """Scorer `mtl.qa_scorer.v1`: exact match and token F1 of the SQuAD 2.0 script; see `score_answers`."""
+    return score_answers
+
+
+class QuestionAnswerer(Head):
+    """Extractive question answering with the semantics of SQuAD 2.0: the text may not answer a question.
+
+    Args:
+        max_answer_tokens (int): Length of the longest answer.
+        n_best (int): How many spans to keep for an answered question.
+        threshold (Optional[float]): The head answers if the margin exceeds it (see `Answer`). null for the tuned threshold.
+        tune_threshold (bool): In training, tune the threshold to the best F1 on the documents that the head is scored on, which
+            are those of `[corpora.dev]`. A loaded pipeline keeps its threshold unless it is trained further.
+    """
+
+    learned_settings = ("labels", "width", "tuned_threshold")
+    reads_docs = False
+
+    def __init__(self, vocab, model: Model, name: str = "qa", *, scorer=None, **cfg: Any) -> None:
+        check_range(f"components.{name}.max_answer_tokens", cfg["max_answer_tokens"], 1)
+        check_range(f"components.{name}.n_best", cfg["n_best"], 1)
+        super().__init__(vocab, model, name, task=QATask(), scorer=scorer, tuned_threshold=None, **cfg)
+        register_head(self)
+
+    @property
+    def threshold(self) -> float:
+        """The threshold of the config, otherwise the tuned one, otherwise 0."""
+        configured, tuned = self.cfg["threshold"], self.cfg["tuned_threshold"]
+        return configured if configured is not None else tuned if tuned is not None else 0.0
+
+    def _load_cfg(self, saved: Dict[str, Any]) -> None:
+        super()._load_cfg(saved)
+        self._in_training = False
+
+    def add_label(self, label: str) -> int:
+        """Raises a `UserError`: the head has no labels."""
+        raise UserError(f"the head {self.name!r} answers questions, and has no labels")
+
+    def as_reference(self, doc: Doc) -> Doc:
+        if ANSWERS not in doc.spans:
+            return doc  # there were no questions
+        answers = doc.spans[ANSWERS]
+        spans = [Span(doc, span.start, span.end, label="answer", span_id=span.id) for span in answers]
+        doc.spans[GOLD] = SpanGroup(doc, name=GOLD, spans=spans, attrs={"questions": dict(answers.attrs["questions"])})
+        return doc
+
+    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[str] = None, teacher_steps: int = 0) -> None:
+        super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher, teacher_steps=teacher_steps)
+        self._in_training = True
+
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
+        pairs: Pairs = []
+        spans: List[List[Tuple[int, int]]] = []
+        owners: List[int] = []
+        for owner, (i, example) in enumerate(rows):
+            group = example.reference.spans[GOLD]
+            for id, question in group.attrs["questions"].items():
+                gold_spans = [span for span in group if span.id_ == id]
+                placed = [widened_span(example.predicted, span.start_char, span.end_char) for span in gold_spans]
+                owners.append(owner)
+                pairs.append((i, question))
+                spans.append([(span.start, span.end) for span in placed])
+        tokens = batch.vectors(pairs)
+        golds: List[List[Tuple[int, int]]] = []
+        usable: List[int] = []
+        for row, (start, row_spans) in enumerate(zip(tokens.starts, spans)):
+            columns = [(1 + s, e) for s, e in row_spans if tokens.aligned[start + s] and tokens.aligned[start + e - 1]]
+            if columns or not row_spans:  # there is nothing to learn from an answer without subwords
+                usable.append(row)
+                golds.append(columns or [(0, 0)])
+        if not usable:
+            return None
+        logits = self.training_module(tokens.select(usable), drop)
+        return Loss(span_loss(logits, golds), len(usable), (logits.start, logits.end), [owners[row] for row in usable])
+
+    # Prediction
+
+    def predict(self, docs: Iterable[Doc]) -> List[Optional[Dict[str, Candidates]]]:
+        """For each Doc the candidates for each of its `doc._.questions`, by id; None if it has no questions."""
+        docs = list(docs)
+        questions_by_doc = [questions_of(doc) for doc in docs]
+        pairs = [(i, text) for i, questions in enumerate(questions_by_doc) for text in questions.values()]
+        candidates = iter(self._answer(docs, pairs, self.cfg["n_best"]))
+        return [{id: next(candidates) for id in questions} if questions else None for questions in questions_by_doc]
+
+    def _answer(self, docs: Sequence[Doc], pairs: Pairs, count: int) -> Iterator[Candidates]:
+        """The candidates for each pair, `count` spans at most."""
+        if not pairs:
+            return
+        module = self.prediction_module
+        for chunk in _chunks(docs, pairs):
+            with torch.inference_mode():
+                tokens = self.transformer.encode([docs[i] for i, _ in chunk], [question for _, question in chunk])
+                logits = module(tokens)
+                total = logits.start.logsumexp(1) + logits.end.logsumexp(1)
+            start, end, log_z = (t.float().cpu().numpy() for t in (logits.start, logits.end, total))
+            for row, length in enumerate(tokens.lengths):
+                best = best_spans(start[row, 1 : 1 + length], end[row, 1 : 1 + length], self.cfg["max_answer_tokens"], count)
+                no_answer = float(start[row, 0] + end[row, 0])
+                spans = [(logit, s, e, float(np.exp(logit - log_z[row]))) for logit, s, e in best]
+                yield Candidates(spans, float(np.exp(no_answer - log_z[row])), no_answer)
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: List[Optional[Dict[str, Candidates]]]) -> None:
+        """Write `doc.spans["answers"]`: spans whose `id_` is the question's id, and attrs.
+
+        The attrs hold "questions" {id: text}, "scores", the probability of each span, and "no_answer_scores" and "margins"
+        {id: number}.
+        """
+        docs = list(docs)
+        for doc, candidates in zip(docs, predictions):
+            remember_head(doc, self)
+            if candidates is not None:
+                doc.spans[ANSWERS] = self._group(doc, questions_of(doc), candidates)
+        self.transformer.release(docs, self.name)
+
+    def _group(self, doc: Doc, questions: Dict[str, str], candidates_by_id: Dict[str, Candidates]) -> SpanGroup:
+        spans, scores = [], []
+        for id, candidates in candidates_by_id.items():
+            if candidates.margin > self.threshold:
+                for _, start, end, probability in candidates.spans:
+                    spans.append(Span(doc, start, end, label="answer", span_id=id))
+                    scores.append(probability)
+        attrs = {
+            "questions": questions,
+            "scores": scores,
+            "no_answer_scores": {id: candidates.no_answer_score for id, candidates in candidates_by_id.items()},
+            "margins": {id: candidates.margin for id, candidates in candidates_by_id.items()},
+        }
+        return SpanGroup(doc, name=ANSWERS, spans=spans, attrs=attrs)
+
+    def ask(self, doc: Doc, question: str, n: int = 1) -> List[Answer]:
+        """Answer a question about a Doc.
+
+        Args:
+            doc (Doc): The Doc.
+            question (str): The question.
+            n (int): Number of answers.
+
+        Returns:
+            List[Answer]: The best answers, best first. A single one without a span if the text does not answer.
+
+        Raises:
+            UserError: The question is not a text, is empty, or is too long for the encoder's window.
+        """
+        if not isinstance(question, str) or not question.strip():
+            raise UserError(f"a question must be a text that is not empty, got {question!r}")
+        if type(n) is not int or n < 1:
+            raise UserError(f"n = {n!r}: the number of answers must be an integer of at least 1")
+        candidates = next(self._answer([doc], [(0, question)], n))
+        no_answer_score = candidates.no_answer_score
+        if not candidates.margin > self.threshold:
+            return [Answer(question, None, 0.0, no_answer_score, candidates.margin)]
+        return [
+            Answer(question, doc[start:end], probability, no_answer_score, logit - candidates.no_answer_logit)
+            for logit, start, end, probability in candidates.spans
+        ]
+
+    # Scoring
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """Answer the questions of the references, and score the answers. `nlp.evaluate` does not pass the questions."""
+        annotated = [eg for eg in examples if self.is_annotated(eg.reference)]
+        if not annotated or self.scorer is None:
+            return {}
+        questions: List[Tuple[int, str, str]] = [
+            (i, id, text) for i, eg in enumerate(annotated) for id, text in eg.reference.spans[GOLD].attrs["questions"].items()
+        ]
+        docs = [eg.predicted for eg in annotated]
+        answered = self._answer(docs, [(i, text) for i, _, text in questions], 1)
+        best, golds, margins = {}, {}, {}
+        for (i, id, _), candidates in zip(questions, answered):
+            key = f"{i}/{id}"
+            golds[key] = gold_texts(annotated[i].reference, id)
+            margins[key] = candidates.margin
+            best[key] = docs[i][candidates.spans[0][1] : candidates.spans[0][2]].text if candidates.spans else ""
+        if self._in_training and self.cfg["tune_threshold"]:
+            rows = [(margins[key], token_f1(best[key], golds[key]), bool(golds[key])) for key in best]
+            self.cfg["tuned_threshold"] = best_threshold(rows)[0]
+        predicted = {key: text if margins[key] > self.threshold else "" for key, text in best.items()}
+        scores = {**self.scorer(predicted, golds), "qa_threshold": self.threshold}
+        self.remember_scores(scores)
+        return scores
+
+
+def _chunks(docs: Sequence[Doc], pairs: Pairs) -> Iterator[Pairs]:
+    """The pairs in chunks of at most `CHUNK_TOKENS` tokens, unless one pair alone has more."""
+    chunk: Pairs = []
+    size = 0
+    for pair in pairs:
+        if chunk and size + len(docs[pair[0]]) > CHUNK_TOKENS:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(pair)
+        size += len(docs[pair[0]])
+    if chunk:
+        yield chunk
+
+
+Language.factory(
+    "mtl_qa",
+    assigns=["doc._.answers"],
+    default_config=Config().from_str(DEFAULT_CONFIG)["qa"],
+    default_score_weights=SCORE_WEIGHTS,
+    func=make_qa,
+)

@@ -1,0 +1,98 @@
+"""The extractive question answering task: gold in `doc.spans["qa"]`, see `mtl.tasks.qa.gold`."""
+
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+
+from spacy.tokens import Doc, SpanGroup
+
+from mtl.data.records import Record, Report
+from mtl.registry import Change, ProbeItem, Score, Task
+from mtl.tasks.qa.gold import GOLD, gold_questions, gold_texts, set_gold_questions
+from mtl.tasks.qa.metrics import score_answers
+
+
+class QATask(Task):
+    """Questions about a document, whose answers are spans of it."""
+
+    name = "qa"
+    factory = "mtl_qa"
+    title = "questions"
+    order = 30
+    scores = (
+        Score("qa_f1", "questions: token F1"),
+        Score("qa_em", "questions: exact match"),
+        Score("qa_f1_answered", "questions with an answer: token F1"),
+        Score("qa_f1_unanswerable", "questions without an answer: correct"),
+    )
+    headlines = ("qa_f1",)
+    survives = frozenset({Change.SYNONYMS, Change.NOISE})
+
+    def is_annotated(self, doc: Doc) -> bool:
+        return bool(gold_questions(doc))
+
+    def annotate(self, doc: Doc, record: Record, report: Report) -> None:
+        if record.questions is not None:
+            set_gold_questions(doc, record, record.questions, report)
+            report.count("documents with questions")
+
+    def signature(self, doc: Doc) -> Tuple[str, ...]:
+        answers = [(span.start, span.end, span.id_) for span in doc.spans[GOLD]] if GOLD in doc.spans else []
+        return (str(answers), *gold_questions(doc).values())
+
+    def encodings(self, doc: Doc) -> Set[Optional[str]]:
+        return set(gold_questions(doc).values())
+
+    def copy_inputs(self, reference: Doc, doc: Doc) -> None:
+        questions = gold_questions(reference)
+        if questions and Doc.has_extension("questions"):  # which a loaded question answering head has installed
+            doc._.questions = questions
+
+    def transfer(self, doc: Doc, new: Doc, moved: Any) -> None:
+        if GOLD not in doc.spans:
+            return
+        group = doc.spans[GOLD]
+        spans = [span for answer in group if (span := moved.span(answer, new)) is not None]
+        attrs = dict(group.attrs)
+        if "answers" in attrs:  # a written answer that is no longer in the text is left to the spans
+            attrs["answers"] = {
+                question: [text for text in texts if text in new.text] for question, texts in attrs["answers"].items()
+            }
+        new.spans[GOLD] = SpanGroup(new, name=GOLD, spans=spans, attrs=attrs)
+
+    def span_keys(self, doc: Doc) -> Set[str]:
+        return {GOLD} & set(doc.spans)
+
+    def trivial_baseline(self, train: Sequence[Doc], test: Sequence[Doc]) -> Dict[str, Tuple[float, str]]:
+        """The better of two: the first sentence as every answer, or never an answer."""
+        first_sentences, golds = {}, {}
+        for i, doc in enumerate(test):
+            for question_id in gold_questions(doc):
+                golds[f"{i}/{question_id}"] = gold_texts(doc, question_id)
+                first_sentences[f"{i}/{question_id}"] = doc.text.split(". ")[0]
+        if not golds:
+            return {}
+        candidates = {"first sentence": score_answers(first_sentences, golds), "never an answer": score_answers({}, golds)}
+        best = max(candidates, key=lambda name: candidates[name]["qa_f1"])
+        return {key: (candidates[best][key], best) for key in ("qa_f1", "qa_em")}
+
+    def usage(self, component: str) -> str:
+        return 'doc._.ask("Which part?").text  # "" where the text does not answer'
+
+    def show(self, doc: Doc, component: str) -> List[str]:
+        return [f"{answer.question}  ->  {answer.text or '(not answered by the text)'}" for answer in doc._.answers.values()]
+
+    def show_gold(self, doc: Doc) -> List[str]:
+        return [
+            f"{question}  ->  {' | '.join(gold_texts(doc, key)) or '(not answered by the text)'}"
+            for key, question in gold_questions(doc).items()
+        ]
+
+    def probe_items(self, doc: Doc) -> List[ProbeItem]:
+        """For each question, which tokens are in an answer."""
+        items = []
+        for key, question in gold_questions(doc).items():
+            inside = [False] * len(doc)
+            for span in doc.spans[GOLD]:
+                if span.id_ == key:
+                    inside[span.start : span.end] = [True] * len(span)
+            items.append(ProbeItem(question, inside))
+        return items

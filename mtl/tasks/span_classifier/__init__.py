@@ -1,0 +1,1 @@
+"""Attributes of entities or other spans, such as negated, historical or severity."""

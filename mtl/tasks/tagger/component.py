@@ -1,0 +1,138 @@
+"""`mtl_tagger`: sets `token.tag_`, or `token.pos_`."""
+
+from typing import Any, Callable, Dict, Iterable, List, Optional
+
+import numpy as np
+import torch
+from spacy.attrs import IDS
+from spacy.language import Language
+from spacy.parts_of_speech import IDS as POS_IDS
+from spacy.scorer import Scorer
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import Config, Model
+from torch import nn
+
+from mtl.encoder.batch import EncoderBatch
+from mtl.errors import UserError, check_choice
+from mtl.tasks.component import Head
+from mtl.tasks.loss import Loss
+from mtl.tasks.tagger.module import TokenClassifier
+from mtl.tasks.tagger.task import ATTRIBUTES, TaggerTask
+from mtl.tasks.training import Rows
+from mtl.torch_model import torch_model
+
+DEFAULT_CONFIG = """
+[tagger]
+attr = "TAG"
+
+[tagger.model]
+@architectures = "mtl.Tagger.v1"
+
+[tagger.model.encoder]
+@architectures = "mtl.EncoderListener.v1"
+
+[tagger.scorer]
+@scorers = "mtl.tagger_scorer.v1"
+"""
+
+
+def tagger_architecture(encoder: Model) -> Model:
+    """Architecture `mtl.Tagger.v1`: a linear layer on each token's vector.
+
+    Args:
+        encoder (Model): `mtl.EncoderListener.v1`.
+    """
+    return torch_model("mtl-tagger", TokenClassifier, [encoder])
+
+
+def make_tagger(nlp: Language, name: str, model: Model, attr: str, scorer: Optional[Callable]) -> "TokenTagger":
+    """Factory `mtl_tagger`: see `TokenTagger`."""
+    return TokenTagger(nlp.vocab, model, name, attr=attr, scorer=scorer)
+
+
+def make_tagger_scorer() -> Callable:
+    """Scorer `mtl.tagger_scorer.v1`: `tag_acc` or `pos_acc`, see `score_tags`."""
+    return score_tags
+
+
+def score_tags(examples: Iterable[Example], *, attr: str, **kwargs: Any) -> Dict[str, Any]:
+    """Accuracy over the annotated tokens that the pipeline's tokenizer gives too, as spaCy's own scorer computes it.
+
+    Args:
+        examples (Iterable[Example]): The examples.
+        attr (str): "TAG" or "POS".
+    """
+    return Scorer.score_token_attr(examples, attr.lower())
+
+
+class TokenTagger(Head):
+    """A tag for each token.
+
+    Args:
+        attr (str): "TAG" for any tags, in `token.tag_`; "POS" for the universal parts of speech, in `token.pos_`.
+    """
+
+    def __init__(self, vocab, model: Model, name: str = "tagger", *, attr: str, scorer=None) -> None:
+        check_choice(f"components.{name}.attr", attr, ATTRIBUTES)
+        super().__init__(vocab, model, name, task=TaggerTask(attr), scorer=scorer, attr=attr)
+
+    def add_label(self, label: str) -> int:
+        """Add a tag; see `HeadLabels.add_label`.
+
+        Raises:
+            UserError: The head predicts universal parts of speech, and this is not one.
+        """
+        if self.cfg["attr"] == "POS" and label not in POS_IDS:
+            raise UserError(
+                f"the head {self.name!r}: {label!r} is not a universal part of speech; for other tags set "
+                f'components.{self.name}.attr = "TAG"'
+            )
+        return super().add_label(label)
+
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
+        """Cross-entropy, the mean over the annotated tokens that have subwords."""
+        tokens = batch.vectors([(i, None) for i, _ in rows])
+        label_index = {label: i for i, label in enumerate(self.labels)}
+        gold = [label_index.get(tag, -1) for _, eg in rows for tag in eg.get_aligned(self.cfg["attr"], as_string=True)]
+        usable = np.flatnonzero((np.array(gold) >= 0) & tokens.aligned)
+        if not len(usable):
+            return None
+        device = tokens.vectors.device
+        logits = self.training_module(tokens.vectors[torch.from_numpy(usable).to(device)], drop)
+        mean = nn.functional.cross_entropy(logits, torch.tensor(gold)[torch.from_numpy(usable)].to(device))
+        owners = np.repeat(np.arange(len(rows)), tokens.lengths)[usable]
+        return Loss(mean, len(usable), (logits,), owners)
+
+    def predict(self, docs: Iterable[Doc]) -> List[np.ndarray]:
+        """For each Doc the index of each token's label. Shape (tokens,)."""
+        docs = list(docs)
+        module = self.prediction_module
+        with torch.inference_mode():
+            tokens = self.vectors(docs)
+            best = module(tokens.vectors).argmax(-1).cpu().numpy()
+        return np.split(best, np.cumsum(tokens.lengths)[:-1]) if docs else []
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: List[np.ndarray]) -> None:
+        """Write the tags to the tokens."""
+        docs = list(docs)
+        if self.cfg["attr"] == "TAG":
+            ids = np.array([self.vocab.strings.add(label) for label in self.labels], dtype=np.uint64)
+        else:
+            ids = np.array([POS_IDS[label] for label in self.labels], dtype=np.uint64)
+        for doc, label_indices in zip(docs, predictions):
+            if len(doc):
+                doc.from_array([IDS[self.cfg["attr"]]], ids[label_indices].reshape(-1, 1))
+        self.transformer.release(docs, self.name)
+
+    def scorer_settings(self) -> Dict[str, Any]:
+        return {"attr": self.cfg["attr"]}
+
+
+Language.factory(
+    "mtl_tagger",
+    assigns=["token.tag"],
+    default_config=Config().from_str(DEFAULT_CONFIG)["tagger"],
+    default_score_weights={"tag_acc": 1.0, "pos_acc": 1.0},
+    func=make_tagger,
+)

@@ -1,0 +1,182 @@
+"""`mtl_textcat`: sets `doc.cats`."""
+
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set
+
+import torch
+from spacy.language import Language
+from spacy.scorer import Scorer
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import Config, Model
+
+from mtl.encoder.batch import EncoderBatch
+from mtl.errors import UserError, check_range
+from mtl.tasks.component import Head
+from mtl.tasks.loss import Loss, binary_logits
+from mtl.tasks.textcat.module import Textcat, exclusive_loss, multilabel_loss
+from mtl.tasks.textcat.task import TextcatTask
+from mtl.tasks.training import Rows
+from mtl.torch_model import torch_model
+
+DEFAULT_CONFIG = """
+[textcat]
+exclusive = true
+threshold = 0.5
+label_smoothing = 0.0
+class_weights = {}
+
+[textcat.model]
+@architectures = "mtl.Textcat.v1"
+
+[textcat.model.encoder]
+@architectures = "mtl.EncoderListener.v1"
+
+[textcat.scorer]
+@scorers = "mtl.textcat_scorer.v1"
+"""
+SCORE_WEIGHTS = {"cats_score": 1.0, "cats_accuracy": None, "cats_macro_f": None, "cats_micro_f": None, "cats_macro_auc": None}
+
+
+def textcat_architecture(encoder: Model) -> Model:
+    """Architecture `mtl.Textcat.v1`: a linear layer on the mean of the token vectors.
+
+    Args:
+        encoder (Model): `mtl.EncoderListener.v1`.
+    """
+    return torch_model("mtl-textcat", Textcat, [encoder])
+
+
+def make_textcat(
+    nlp: Language, name: str, model: Model, exclusive: bool, threshold: float, label_smoothing: float,
+    class_weights: Dict[str, float], scorer: Optional[Callable],
+) -> "TextCategorizer":  # fmt: skip
+    """Factory `mtl_textcat`: see `TextCategorizer`."""
+    return TextCategorizer(
+        nlp.vocab, model, name, exclusive=exclusive, threshold=threshold, label_smoothing=label_smoothing,
+        class_weights=class_weights, scorer=scorer,
+    )  # fmt: skip
+
+
+def make_textcat_scorer() -> Callable:
+    """`mtl.textcat_scorer.v1`: see `score_textcat`."""
+    return score_textcat
+
+
+def score_textcat(
+    examples: Iterable[Example], *, labels: Iterable[str], exclusive: bool, threshold: float, **kwargs: Any
+) -> Dict:
+    """`Scorer.score_cats` over the annotated examples, and `cats_accuracy` if categories are exclusive.
+
+    `cats_score` is the macro F1 (exclusive) or macro AUC (multilabel), as in spaCy.
+    """
+    annotated = [eg for eg in examples if eg.reference.cats]
+    if not annotated:
+        return {}
+    scores = Scorer.score_cats(
+        annotated, "cats", labels=list(labels), multi_label=not exclusive, positive_label=None,
+        threshold=0.0 if exclusive else threshold,
+    )  # fmt: skip
+    if exclusive:
+        known = set(labels)
+        pairs = [(_best(eg.predicted.cats, known), _best(eg.reference.cats, known)) for eg in annotated]
+        correct = [predicted == gold for predicted, gold in pairs if gold]
+        scores["cats_accuracy"] = sum(correct) / len(correct) if correct else None
+    return scores
+
+
+def _best(cats: Dict[str, float], labels: Set[str]) -> str:
+    """The category with the highest score among those of this head; "" if none is above 0."""
+    positive = {label: score for label, score in cats.items() if label in labels and score > 0}
+    return max(positive, key=lambda label: positive[label]) if positive else ""
+
+
+class TextCategorizer(Head):
+    """Categories of a document.
+
+    Args:
+        exclusive (bool): Exactly one category holds (softmax), or each for itself (sigmoid).
+        threshold (float): The score above which a category counts as assigned when multilabel scores are computed. `doc.cats`
+            always holds the scores themselves.
+        label_smoothing (float): Share of each target that is spread over all categories, or over yes and no.
+        class_weights (Dict[str, float]): Category -> weight of its examples in the loss; 1 for those not named.
+    """
+
+    def __init__(
+        self, vocab, model: Model, name: str = "textcat", *, exclusive: bool, threshold: float, label_smoothing: float = 0.0,
+        class_weights: Dict[str, float] = {}, scorer=None,
+    ) -> None:  # fmt: skip
+        check_range(f"components.{name}.threshold", threshold, 0.0, 1.0)
+        check_range(f"components.{name}.label_smoothing", label_smoothing, 0.0, 0.999)
+        for label, weight in class_weights.items():
+            check_range(f"components.{name}.class_weights.{label}", weight, 0.0)
+        super().__init__(
+            vocab, model, name, task=TextcatTask(), scorer=scorer, exclusive=exclusive, threshold=threshold,
+            label_smoothing=label_smoothing, class_weights=dict(class_weights),
+        )  # fmt: skip
+
+    def labels_of(self, reference: Doc) -> Iterable[str]:
+        """Also the categories that are annotated as not holding."""
+        if self.cfg["exclusive"] and sum(reference.cats.values()) > 1.001:
+            raise UserError(
+                f"the head {self.name!r} is exclusive, but the document {reference.text[:60]!r} has several categories "
+                f"({', '.join(sorted(self.task.labels(reference)))}). Set components.{self.name}.exclusive = false, or correct it"
+            )
+        return reference.cats
+
+    def check_labels(self) -> None:
+        if self.cfg["exclusive"] and len(self.labels) < 2:
+            raise UserError(
+                f"the head {self.name!r} has the labels {list(self.labels)}: exclusive categories need at least two; "
+                f"for one category that holds or not, set components.{self.name}.exclusive = false"
+            )
+        if not self.labels:
+            raise UserError(f"the head {self.name!r} has no labels")
+        unknown = sorted(set(self.cfg["class_weights"]) - set(self.labels))
+        if unknown:
+            raise UserError(
+                f"components.{self.name}.class_weights names {', '.join(unknown)}; the categories are {', '.join(self.labels)}"
+            )
+
+    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
+        target = torch.tensor([[float(eg.reference.cats.get(label, 0.0)) for label in self.labels] for _, eg in rows])
+        known = torch.tensor([[float(label in eg.reference.cats) for label in self.labels] for _, eg in rows])
+        usable = (target.sum(1) > 0) if self.cfg["exclusive"] else (known.sum(1) > 0)
+        if not usable.any():
+            return None
+        owners = usable.nonzero()[:, 0].tolist()
+        tokens = batch.vectors([(rows[k][0], None) for k in owners])
+        logits = self.training_module(tokens, drop)
+        target, known = target[usable].to(logits.device), known[usable].to(logits.device)
+        weights = target.new_tensor([self.cfg["class_weights"].get(label, 1.0) for label in self.labels])
+        smoothing = self.cfg["label_smoothing"]
+        if self.cfg["exclusive"]:
+            mean, count = exclusive_loss(logits, target / target.sum(1, keepdim=True), weights, smoothing)
+            return Loss(mean, count, (logits,), owners)
+        mean, count = multilabel_loss(logits, target, known, weights, smoothing)
+        return Loss(mean, count, binary_logits(logits), owners)
+
+    def predict(self, docs: Iterable[Doc]) -> List[List[float]]:
+        """Scores of the labels, a row for each Doc."""
+        module = self.prediction_module
+        with torch.inference_mode():
+            logits = module(self.vectors(list(docs)))
+            scores = logits.softmax(-1) if self.cfg["exclusive"] else logits.sigmoid()
+        return scores.tolist()
+
+    def set_annotations(self, docs: Iterable[Doc], scores: List[List[float]]) -> None:
+        docs = list(docs)
+        for doc, row in zip(docs, scores):
+            doc.cats.update(zip(self.cfg["labels"], row))
+        self.transformer.release(docs, self.name)
+
+    def scorer_settings(self) -> Dict[str, Any]:
+        return {key: self.cfg[key] for key in ("labels", "exclusive", "threshold")}
+
+
+Language.factory(
+    "mtl_textcat",
+    assigns=["doc.cats"],
+    default_config=Config().from_str(DEFAULT_CONFIG)["textcat"],
+    default_score_weights=SCORE_WEIGHTS,
+    func=make_textcat,
+)

@@ -1,0 +1,1 @@
+"""How much each task moves the shared encoder."""

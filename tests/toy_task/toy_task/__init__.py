@@ -1,0 +1,1 @@
+"""A task of another package: the mood of a document, happy or sad."""
