@@ -406,7 +406,7 @@ def test_wandb(project, tmp_path, monkeypatch):
 def test_low_rank_updates_go_on_to_the_same_bits(project, tmp_path, monkeypatch):
     pytest.importorskip("peft", reason="needs it: pip install spacy-mtl[lora]")
     path = project()
-    path.write_text(path.read_text() + "lora = 2\n")
+    path.write_text(path.read_text() + "lora_rank = 2\n")
     train(path, tmp_path / "whole")
     whole = module.Recorder.before_update
 
