@@ -43,9 +43,7 @@ def convert(
     return convert_splits(sources, targets, format=format, lang=lang, shard_size=2000, allow_unseen=allow_unseen)
 
 
-def train(
-    config: PathLike, output: PathLike, *, overrides: Optional[Dict[str, Any]] = None, resume: bool = True
-) -> "Language":
+def train(config: PathLike, output: PathLike, *, overrides: Optional[Dict[str, Any]] = None, resume: bool = True) -> "Language":
     """Train a pipeline from a spaCy config; a run that was interrupted resumes exactly where it was.
 
     Args:
@@ -72,9 +70,7 @@ def train(
     return load_model(Path(output) / "model-best")
 
 
-def evaluate(
-    pipeline: Union[PathLike, "Language"], data: Sequence[PathLike], train: Sequence[PathLike] = ()
-) -> Dict[str, Any]:
+def evaluate(pipeline: Union[PathLike, "Language"], data: Sequence[PathLike], train: Sequence[PathLike] = ()) -> Dict[str, Any]:
     """Score every head of a pipeline.
 
     Args:

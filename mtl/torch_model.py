@@ -104,22 +104,28 @@ def get_module(model: Model, component: str) -> nn.Module:
     return compat.shim_module(model.shims[0])
 
 
-def apply_optimizer(optimizer: Any, parameters: Parameters) -> None:
+def apply_optimizer(optimizer: Any, parameters: Parameters, learn_rate: Optional[float] = None) -> None:
     """Step all parameters that have a gradient, and clear the gradients.
 
     A `TorchOptimizer` takes them all at once, a stock thinc Optimizer one at a time as arrays on the CPU.
+
+    Args:
+        optimizer (Any): The optimizer.
+        parameters (Parameters): What to step.
+        learn_rate (Optional[float]): The rate to use in place of the optimizer's current one.
     """
     with_gradient = {name: entry for name, entry in parameters.items() if entry[0].grad is not None}
     if not with_gradient:
         return
     if hasattr(optimizer, "step_parameters"):
-        optimizer.step_parameters(parameters)
+        optimizer.step_parameters(parameters, learn_rate)
     else:
+        scale = learn_rate / optimizer.learn_rate if learn_rate and optimizer.learn_rate else 1.0
         for name, (parameter, _) in with_gradient.items():
             weights = parameter.detach().cpu().numpy()
             assert parameter.grad is not None
             gradient = parameter.grad.detach().cpu().numpy()
-            stepped, _ = optimizer((id(parameter), name), weights.reshape(-1), gradient.reshape(-1))
+            stepped, _ = optimizer((id(parameter), name), weights.reshape(-1), gradient.reshape(-1), lr_scale=scale)
             with torch.no_grad():
                 parameter.copy_(torch.from_numpy(np.asarray(stepped).reshape(weights.shape)))
     clear_gradients(parameter for parameter, _ in with_gradient.values())

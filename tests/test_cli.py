@@ -164,7 +164,7 @@ def test_bench(pipeline, corpus, tmp_path):
     done = mtl("bench", pipeline, corpus / "dev.spacy", *question, "--profile", "--out", tmp_path / "p.json")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "p.json").read_text())
-    assert set(result["stages"]) == {"tokenise", "align", "encode", "textcat", "ner", "qa", "annotate", "transformer", "other"}
+    assert set(result["stages"]) == {"tokenize", "align", "encode", "textcat", "ner", "qa", "annotate", "transformer", "other"}
     assert 0.9 * result["seconds"] < sum(result["stages"].values()) <= result["seconds"]
 
 

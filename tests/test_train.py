@@ -1,4 +1,4 @@
-"""`mtl train`: spaCy's loop, and a run that was killed goes on as if nothing had happened."""
+"""`mtl train`: spaCy's loop and config, with exact resume."""
 
 import io
 import json
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from spacy.lang.en import English
 from spacy.util import load_config
 
+from mtl import compat, distributed
 from mtl.cli.app import app
 from mtl.data.docs import write_docs
 from mtl.errors import UserError
@@ -70,7 +71,7 @@ discard_oversize = false
 @optimizers = "mtl.AdamW.v1"
 [training.optimizer.learn_rate]
 @schedules = "mtl.WarmupLinear.v1"
-rate = 0.003
+peak_rate = 0.003
 total_steps = 16
 [training.logger]
 @loggers = "mtl.ConsoleLogger.v1"
@@ -145,8 +146,9 @@ module.train_config(load_config(sys.argv[1], interpolate=False), Path(sys.argv[2
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighting, at", [("Static", 3), ("GradNorm", 11), ("UPGrad", 8)])
-def test_a_killed_run_goes_on_to_the_same_bits(project, tmp_path, weighting, at):
+def test_a_killed_run_resumes_to_the_same_bits(project, tmp_path, weighting, at):
     """SIGKILL after an odd number of steps, some before and some after an evaluation; then the same command again."""
     if weighting == "UPGrad":
         pytest.importorskip("torchjd", reason="needs it: pip install spacy-mtl[surgery]")
@@ -163,7 +165,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(project, tmp_path, weighting, at)
     assert not (tmp_path / "killed" / "checkpoints").exists()
 
 
-def test_ctrl_c_ends_the_step_and_the_same_command_goes_on(project, tmp_path, monkeypatch):
+def test_after_ctrl_c_the_same_command_resumes_to_the_same_bits(project, tmp_path, monkeypatch):
     config = project()
     train(config, tmp_path / "whole")
     update = module.Recorder._update
@@ -222,45 +224,51 @@ def test_the_best_is_chosen_over_references(project, tmp_path, monkeypatch):
     assert spacy.load(tmp_path / "out" / "model-best-ents_f")("pump")
 
 
-def test_mistakes(project, tmp_path, monkeypatch):
+def test_a_reference_that_cannot_be_is_refused(project, tmp_path):
     config = project()
     with pytest.raises(UserError, match=r"reference ents_f = 83"):
         train(config, tmp_path / "out", references={"ents_f": 83.0})
-    with pytest.raises(UserError, match=r"a reference is given for qa_f1, which the evaluation has not; it has .*ents_f"):
+    with pytest.raises(UserError, match=r"a reference is given for qa_f1, which is not evaluated; there are .*ents_f"):
         train(config, tmp_path / "out", references={"qa_f1": 0.8})
-    update, calls = module.Recorder._update, []
-
-    def stopping(self, examples, **given):
-        calls.append(1)
-        self.stop = len(calls) == 3
-        return update(self, examples, **given)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(module.Recorder, "_update", stopping)
-        assert train(config, tmp_path / "out")[1]
-    config.write_text(config.read_text().replace("rate = 0.003", "rate = 0.01"))
-    with pytest.raises(
-        UserError, match=r"of another config \(training.optimizer.learn_rate.peak_rate was 0.003, is now 0.01\).*--no-resume"
-    ):
-        train(config, tmp_path / "out")
-    config.write_text(config.read_text().replace("rate = 0.01", "rate = 0.003"))
-    with pytest.raises(UserError, match=r"choice.best_per_score was False, is now True"):
-        train(config, tmp_path / "out", best_per_score=True)
-    (tmp_path / "out" / "model-best-mine").mkdir()
-    assert not train(config, tmp_path / "out", resume=False)[1] and (tmp_path / "out" / "model-best-mine").exists()
-    with pytest.raises(UserError, match=r"nowhere.cfg: no such file"):
-        app(["train", "nowhere.cfg", "--output", str(tmp_path / "x")], standalone_mode=False)
     for given in ("ents_f", "ents_f=high"):
         with pytest.raises(UserError, match=r"--reference '.*': .*as in ents_f=0.83"):
             app(["train", str(config), "--output", str(tmp_path / "x"), "--reference", given], standalone_mode=False)
 
 
-def test_a_broken_checkpoint_is_named(project, tmp_path, monkeypatch):
+def test_a_config_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.cfg: no such file"):
+        app(["train", "nowhere.cfg", "--output", str(tmp_path / "x")], standalone_mode=False)
+
+
+def test_a_run_resumes_only_with_the_settings_it_had(project, tmp_path, monkeypatch):
+    config = project()
+    update, calls = module.Recorder._update, []
+
+    def stopping(self, examples, **given):
+        calls.append(1)
+        self.stop_requested = len(calls) == 3
+        return update(self, examples, **given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Recorder, "_update", stopping)
+        assert train(config, tmp_path / "out")[1]
+    config.write_text(config.read_text().replace("peak_rate = 0.003", "peak_rate = 0.01"))
+    changed = r"written with other settings \(training.optimizer.learn_rate.peak_rate was 0.003, is now 0.01\).*--no-resume"
+    with pytest.raises(UserError, match=changed):
+        train(config, tmp_path / "out")
+    config.write_text(config.read_text().replace("peak_rate = 0.01", "peak_rate = 0.003"))
+    with pytest.raises(UserError, match=r"choice.best_per_score was False, is now True"):
+        train(config, tmp_path / "out", best_per_score=True)
+    (tmp_path / "out" / "model-best-mine").mkdir()
+    assert not train(config, tmp_path / "out", resume=False)[1] and (tmp_path / "out" / "model-best-mine").exists()
+
+
+def test_a_damaged_checkpoint_is_named(project, tmp_path, monkeypatch):
     config, update, calls = project(), module.Recorder._update, []
 
     def stopping(self, examples, **given):
         calls.append(1)
-        self.stop = len(calls) == 3
+        self.stop_requested = len(calls) == 3
         return update(self, examples, **given)
 
     with monkeypatch.context() as patched:
@@ -268,7 +276,7 @@ def test_a_broken_checkpoint_is_named(project, tmp_path, monkeypatch):
         train(config, tmp_path / "out")
     file = next((tmp_path / "out" / "checkpoints").rglob("optimizer.safetensors"))
     file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(UserError, match=r"step-00000003/optimizer.safetensors: the checkpoint is broken"):
+    with pytest.raises(UserError, match=r"step-00000003/optimizer.safetensors: the checkpoint is damaged"):
         train(config, tmp_path / "out")
 
 
@@ -278,6 +286,7 @@ def trained_by(start, path, output, *more):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighting", ["Static", "UPGrad"])
 def test_two_processes_learn_what_one_does(project, tmp_path, weighting):
     """Each has its part of every batch, some batches have one document, and some no document of a task: the same weights."""
@@ -321,7 +330,8 @@ main()
 """
 
 
-def test_two_processes_stop_and_go_on_together(project, tmp_path):
+@pytest.mark.slow
+def test_two_processes_stop_and_resume_together(project, tmp_path):
     """With dropout: what each process draws is in the checkpoint. One that is interrupted stops the other."""
     path = project()
     script = tmp_path / "interrupt.py"
@@ -332,12 +342,12 @@ def test_two_processes_stop_and_go_on_together(project, tmp_path):
     given = ["train", str(path), "--output", str(tmp_path / "stopped")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*start, *given], capture_output=True, text=True, env=environment)
-    assert "the same command goes on from here" in done.stdout and done.returncode != 0
+    assert "repeat the command to resume" in done.stdout and done.returncode != 0
     assert [folder.name for folder in (tmp_path / "stopped" / "checkpoints").iterdir()] == ["step-00000007"]
     with pytest.raises(UserError, match="processes was 2, is now 1"):
         train(path, tmp_path / "stopped")
     code, said, wrong = trained_by(torchrun(), path, tmp_path / "stopped")
-    assert code == 0 and "going on from" in said, wrong[-3000:]
+    assert code == 0 and "resuming from" in said, wrong[-3000:]
     assert_same(tmp_path / "whole" / "model-last", tmp_path / "stopped" / "model-last")
 
 
@@ -345,10 +355,10 @@ def test_several_processes_do_not_train_stock_components(project, tmp_path, monk
     path = project()
     path.write_text(path.read_text().replace('"textcat", "ner"]', '"textcat", "ner", "tagger"]').replace(
         "[corpora]\n", '[components.tagger]\nfactory = "tagger"\n[corpora]\n', 1))  # fmt: skip
-    monkeypatch.setattr(module.ranks, "count", lambda: 2)
-    monkeypatch.setattr(module.ranks, "number", lambda: 0)
-    monkeypatch.setattr(module, "init_nlp", lambda config, **given: spacy.util.load_model_from_config(config, auto_fill=True))
-    with pytest.raises(UserError, match="several processes train our own heads only, and the pipeline has tagger"):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
+    monkeypatch.setattr(compat, "init_nlp", lambda config, **given: spacy.util.load_model_from_config(config, auto_fill=True))
+    with pytest.raises(UserError, match="several processes can only train our own heads; the pipeline has tagger"):
         train(path, tmp_path / "out")
 
 
@@ -371,7 +381,7 @@ def logged_by(project, tmp_path, second, **given):
     return train(path, tmp_path / "out", **given)
 
 
-def test_tensorboard(project, tmp_path):
+def test_the_tensorboard_logger_writes_losses_scores_and_weighting(project, tmp_path):
     pytest.importorskip("tensorboard", reason="pip install spacy-mtl[tensorboard]")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -386,7 +396,7 @@ def test_tensorboard(project, tmp_path):
     assert said.count("CATS_ACC") == 1
 
 
-def test_mlflow(project, tmp_path, monkeypatch):
+def test_mlflow_gets_losses_and_scores(project, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="spacy-loggers logs to it where it is installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
@@ -395,7 +405,7 @@ def test_mlflow(project, tmp_path, monkeypatch):
     assert "loss_ner" in run.data.metrics and "ents_f" in run.data.metrics
 
 
-def test_wandb(project, tmp_path, monkeypatch):
+def test_wandb_gets_a_run(project, tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="spacy-loggers logs to it where it is installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
@@ -403,7 +413,7 @@ def test_wandb(project, tmp_path, monkeypatch):
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
 
 
-def test_low_rank_updates_go_on_to_the_same_bits(project, tmp_path, monkeypatch):
+def test_low_rank_updates_resume_to_the_same_bits(project, tmp_path, monkeypatch):
     pytest.importorskip("peft", reason="needs it: pip install spacy-mtl[lora]")
     path = project()
     path.write_text(path.read_text() + "lora_rank = 2\n")
@@ -411,7 +421,7 @@ def test_low_rank_updates_go_on_to_the_same_bits(project, tmp_path, monkeypatch)
     whole = module.Recorder.before_update
 
     def stopping(self, nlp, given):
-        self.stop = self.stop or (given["step"] == 8 and not self.replaying)
+        self.stop_requested = self.stop_requested or (given["step"] == 8 and not self.replaying)
         whole(self, nlp, given)
 
     with monkeypatch.context() as patched:

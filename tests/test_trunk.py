@@ -367,3 +367,37 @@ def test_the_parameters_of_the_encoder_are_collected_in_one_walk(tiny, monkeypat
     names = [name for name, _ in encoder.model.named_parameters()]
     assert list(found) == names and len(calls) <= 3 * len(names)
     assert {below for _, below in found.values()} == {0, 1, 2}  # top layer, bottom layer, embeddings
+
+
+def test_the_training_loop_takes_one_step_an_update(nlp, monkeypatch):
+    """spaCy calls `finish_update` on the transformer first and on every head after it; no second step is left due."""
+    transformer, steps = nlp.get_pipe("transformer"), []
+    real = transformer.updates.take_step
+    monkeypatch.setattr(transformer.updates, "take_step", lambda *given: (steps.append(1), real(*given)))
+    optimizer = adamw(1e-3)
+    for done in (1, 2):
+        nlp.update(sample_examples(nlp), sgd=False)
+        for _, pipe in nlp.pipeline:
+            pipe.finish_update(optimizer)
+        assert len(steps) == done and not transformer.updates.step_is_due
+
+
+@pytest.mark.parametrize("kind", ["ours", "thinc"])
+def test_a_step_has_the_rate_of_its_own_update(tiny, kind):
+    """Also in a loop that advances the schedules after `nlp.update`, before the step is taken."""
+    from thinc.api import Adam
+
+    rates = [1e-2, 1e-4, 1e-2]
+    make = {"ours": lambda rate: adamw(rate), "thinc": lambda rate: Adam(rate)}[kind]
+    scheduled, by_hand = make_nlp(tiny(), heads=("textcat",)), make_nlp(tiny(), heads=("textcat",))
+    by_hand.from_bytes(scheduled.to_bytes())
+    optimizer, other = make(iter(rates + rates)), make(rates[0])
+    for rate in rates:
+        scheduled.update(sample_examples(scheduled), sgd=optimizer)
+        optimizer.step_schedules()
+        other.learn_rate = rate
+        by_hand.update(sample_examples(by_hand), sgd=other)
+        by_hand.get_pipe("transformer").take_due_step()
+    one, two = (dict(nlp.get_pipe("transformer").encoder.model.named_parameters()) for nlp in (scheduled, by_hand))
+    for name, parameter in one.items():
+        torch.testing.assert_close(parameter, two[name], atol=1e-7, rtol=1e-6)

@@ -1,7 +1,9 @@
 """Write the reference page of the Python API: what `mtl` exports, the task contract, answers, and the Doc extensions."""
 
-import importlib
+import dataclasses
 import inspect
+import re
+from typing import Any, Callable, Iterator
 
 import mkdocs_gen_files
 
@@ -28,17 +30,23 @@ The question-answering head installs these extensions; a span classifier adds on
 
 
 def exports() -> str:
-    """The objects that `mtl` exports."""
-    names = [name for name in getattr(mtl, "__all__", ()) if name != "__version__"]
-    blocks = []
-    for name in names:
-        value = getattr(mtl, name)
-        module = getattr(value, "__module__", None)
-        if inspect.ismodule(value) or module is None or not module.startswith("mtl"):
-            continue
-        if hasattr(importlib.import_module(module), value.__name__):
-            blocks.append(f"::: {module}.{value.__name__}\n")
+    """The objects that `mtl` exports, and the dataclasses that its functions take or return."""
+    values = [getattr(mtl, name) for name in getattr(mtl, "__all__", ()) if name != "__version__"]
+    values = [value for value in values if getattr(value, "__module__", "").startswith("mtl") and not inspect.ismodule(value)]
+    for function in filter(inspect.isfunction, list(values)):
+        values += [kind for kind in dataclasses_in(function) if kind not in values]
+    blocks = [f"::: {value.__module__}.{value.__name__}\n" for value in values]
     return "## `import mtl`\n\n" + "\n".join(blocks) if blocks else ""
+
+
+def dataclasses_in(function: Callable) -> Iterator[Any]:
+    """The dataclasses of spacy-mtl in a function's type hints."""
+    module = inspect.getmodule(function)
+    names = re.findall(r"\b[A-Z]\w+", " ".join(map(str, inspect.signature(function).parameters.values())))
+    for name in names:
+        kind = getattr(module, name, None)
+        if dataclasses.is_dataclass(kind) and getattr(kind, "__module__", "").startswith("mtl"):
+            yield kind
 
 
 with mkdocs_gen_files.open("reference/api.md", "w") as file:

@@ -42,7 +42,7 @@ def adapt(
     generator: str = typer.Option("", help="For an ELECTRA discriminator: the small masked-LM model published with it."),
     mlm_probability: float = typer.Option(0.2, help="Fraction of words to mask."),
     lora_rank: int = typer.Option(0, help="Train low-rank updates of this rank, merged at the end. 0: train the weights."),
-    grow_vocabulary: int = typer.Option(0, help="Try so many domain words as new subwords: adapt twice, keep the better result."),
+    grow_vocabulary: int = typer.Option(0, help="Domain words to try as new subwords: adapts twice and keeps the better result."),
     validation_split: float = typer.Option(0.05, help="Fraction of documents to hold out for evaluation."),
     precision: str = typer.Option("auto", help="auto, fp32 or bf16; auto: bf16 if it measures faster."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, ..."),

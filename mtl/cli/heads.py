@@ -71,7 +71,7 @@ def retrain_head(
     """Retrain one head of a trained pipeline from scratch.
 
     \b
-    The head keeps its settings.     The encoder and the other heads stay frozen, so their outputs do not change.
+    The head keeps its settings. The encoder and the other heads stay frozen, so their outputs do not change.
     Example: mtl retrain-head en_mtl_maintenance ner --train a.spacy --dev b.spacy --out with_new_ner
     """
     from mtl.training.single_head import HeadTraining, head_settings, head_table, train_head

@@ -147,7 +147,7 @@ def profile_pipeline(
 ) -> Dict[str, Any]:
     """Measure how much time each stage of a pipeline takes.
 
-    Stages are "tokenise" (by spaCy and by the encoder), "align" (find each token's subwords, cut windows), each component's
+    Stages are "tokenize" (by spaCy and by the encoder), "align" (find each token's subwords, cut windows), each component's
     own work under its name, "annotate" (write to the Docs), and "other" (spaCy, and components of other packages).
 
     Args:
@@ -169,7 +169,7 @@ def profile_pipeline(
     words, started = 0, time.perf_counter()
     with StageClock() as clock:
         for done, batch in enumerate(batches, start=1):
-            with stage("tokenise"):
+            with stage("tokenize"):
                 docs = make_docs(nlp, batch, settings.question)
             with stage("other"):
                 words += sum(len(doc) for doc in nlp.pipe(docs, batch_size=len(docs)))

@@ -84,8 +84,12 @@ class SharedTraining:
             self.take_due_step()
 
     def request_step(self, sgd: Any) -> None:
-        """Called by a head that is done: the step waits, since other heads may follow."""
-        self.updates.request_step(sgd)
+        """Called by a head that is done: the step waits, since other heads may follow.
+
+        Without an open batch there is nothing to wait for: in the training loop, the step was taken for all heads already.
+        """
+        if self.updates.batch is not None:
+            self.updates.request_step(sgd)
 
     def take_due_step(self) -> None:
         """Take the step that was requested, if any."""

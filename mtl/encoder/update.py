@@ -40,6 +40,7 @@ class UpdateState:
         self.statistics: Dict[str, float] = {}  # of the last step: norms, weights, cosines
         self.encoder_loss = 0.0  # weighted sum of the tasks' losses since `pop_loss`
         self._optimizer: Any = None  # set while a step is requested
+        self._learn_rate: Optional[float] = None  # at the request: the schedules may have advanced when the step is taken
         self._task_gradients = TaskGradients()  # at the parameters, since the last step; see `Weighting.on_parameters`
         self._task_losses: Dict[str, float] = {}
 
@@ -56,7 +57,7 @@ class UpdateState:
 
     def request_step(self, optimizer: Any) -> None:
         """Note that the optimizer is to step once all heads are done. Several heads may ask; one step is taken."""
-        self._optimizer = optimizer
+        self._optimizer, self._learn_rate = optimizer, getattr(optimizer, "learn_rate", None)
 
     def close(self, encoder: Encoder) -> None:
         """Run the backward of the open batch; its gradients accumulate on the parameters until the next step."""
@@ -87,7 +88,7 @@ class UpdateState:
         self.close(encoder)
         self._combine_task_gradients(encoder)
         distributed.all_reduce_gradients([parameter for parameter, _ in parameters.values()])
-        apply_optimizer(optimizer, parameters)
+        apply_optimizer(optimizer, parameters, self._learn_rate)
         encoder.inference.invalidate()
 
     def abandon(self, parameters: Parameters) -> None:

@@ -73,11 +73,12 @@ class TorchOptimizer(Optimizer):
     def __call__(self, key: Any, weights: Any, gradient: Any, *, lr_scale: float = 1.0) -> Any:
         return super().__call__(key, weights, gradient, lr_scale=lr_scale * self.head_lr_multiplier)
 
-    def step_parameters(self, parameters: Parameters) -> None:
+    def step_parameters(self, parameters: Parameters, learn_rate: Optional[float] = None) -> None:
         """Clip and step. A gradient that is NaN or infinite is reported and skipped, since it would ruin every weight.
 
         Args:
             parameters (Parameters): Name -> (parameter, layers below the top; -1 for heads).
+            learn_rate (Optional[float]): The rate of this step, by default the current one.
 
         Raises:
             UserError: A pattern in `lr_multipliers` matches nothing; `layer_lr_decay` is set for an encoder without known layers.
@@ -92,9 +93,10 @@ class TorchOptimizer(Optimizer):
                 "the gradient is NaN or infinite: step skipped (%d so far). Lower the learning rate if it recurs", self.skipped
             )
             return
+        rate = self.learn_rate if learn_rate is None else learn_rate
         for group in self.torch.param_groups:
             is_frozen = self.unfreeze_every and group["below"] * self.unfreeze_every > self.steps
-            group["lr"] = 0.0 if is_frozen else self.learn_rate * group["lr_multiplier"]
+            group["lr"] = 0.0 if is_frozen else rate * group["lr_multiplier"]
         self._pull_back()
         self.torch.step()
         self.steps += 1

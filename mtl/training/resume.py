@@ -76,6 +76,7 @@ class Recorder:
             self.restored_losses = dict(self.losses)
         if self.replaying:
             return
+        take_due_steps(nlp)  # all ranks together, before anything else that they do together
         is_due = bool(self.minutes and time.monotonic() - self.saved_at >= 60 * self.minutes)
         save = distributed.from_rank_zero(is_due)
         stop = distributed.sum_over_ranks(self.stop_requested)

@@ -27,7 +27,8 @@ RANK_SEED_OFFSET = 1_000_003  # between the dropout seeds of two ranks
 
 def train_config(
     config: Config, output: Path, *, resume: bool = True, checkpoint_minutes: float = 10.0,
-    references: Optional[Dict[str, float]] = None, best_per_score: bool = False, stdout: IO = sys.stdout, stderr: IO = sys.stderr,
+    references: Optional[Dict[str, float]] = None, best_per_score: bool = False, stdout: Optional[IO] = None,
+    stderr: Optional[IO] = None,
 ) -> Tuple[Language, bool]:  # fmt: skip
     """Train as `spacy train` does with this config, and write `model-best` and `model-last`.
 
@@ -42,8 +43,8 @@ def train_config(
         references (Optional[Dict[str, float]]): Score -> what a model for that task alone reaches, from 0 to 1. The best model is
             then the one with the highest mean of scores over references, instead of by `training.score_weights`.
         best_per_score (bool): Also keep the best model of each score, as `model-best-SCORE`.
-        stdout (IO): Where the log goes.
-        stderr (IO): Where the progress bar goes.
+        stdout (Optional[IO]): Where the log goes; by default standard output.
+        stderr (Optional[IO]): Where the progress goes; by default standard error.
 
     Returns:
         Tuple[Language, bool]: The pipeline after the last step; whether Ctrl-C ended the run, after a checkpoint.
@@ -55,7 +56,8 @@ def train_config(
     for name, reference in (references or {}).items():
         check_range(f"reference {name}", reference, 0.001, 1.0)
     nlp = compat.init_nlp(config)  # on the CPU, as far as spaCy's own components are concerned; ours find their device
-    stdout = stdout if distributed.is_main() else io.StringIO()
+    stdout = (stdout or sys.stdout) if distributed.is_main() else io.StringIO()
+    stderr = stderr or sys.stderr
     whole = nlp.config.interpolate()
     selection = {"references": references or {}, "best_per_score": best_per_score}
     identity = {**whole, "choice": selection, "processes": distributed.world_size()}

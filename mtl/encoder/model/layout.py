@@ -136,7 +136,7 @@ class WindowLayout:
         places = {key: i for i, key in enumerate(distinct)}
         text = np.array([places[id(doc)] for doc in docs], dtype=np.int64)
         unique = list(distinct.values())
-        with stage("tokenise"):
+        with stage("tokenize"):
             subwords = self._tokenize([doc.text for doc in unique])
         of_token, of_subword = align(unique, subwords)
         lengths = np.array([len(doc.starts) for doc in unique], dtype=np.int64)
