@@ -27,7 +27,7 @@ from mtl.cli.app import app, main
 from mtl.cli.common import SECTIONS
 from mtl.data.docs import write_docs
 from mtl.deploy.packaging import build_wheels
-from mtl.deploy.verify import CHECK, pick_document, verification_report
+from mtl.deploy.verify import CHECK, aligned_rows, pick_document, verification_report
 from mtl.errors import UserError
 from mtl.files import replacing
 from mtl.training.saving import atomic_save, without_local_paths
@@ -391,6 +391,8 @@ def test_verification_shows_predictions_beside_gold(pipeline, corpus, tmp_path):
     assert set(result["heads"]) == {"textcat", "ner", "qa"} and all(head["gold"] for head in result["heads"].values())
     report = verification_report(result)
     assert report.count("  gold") == 3 and "FOREIGN_OBJECT" in report and "upper fuselage crown" in report
+    assert aligned_rows(["A", "x", "B"], ["A", "B", "y"]) == [("A", "A"), ("x", ""), ("B", "B"), ("", "y")]
+    assert aligned_rows(["what? that"], ["this", "more"]) == [("what? that", "this"), ("", "more")]
     with pytest.raises(UserError, match=r"--document 101: .*test.spacy has 100 documents; allowed: 1 to 100"):
         pick_document(corpus / "test.spacy", 101)
 

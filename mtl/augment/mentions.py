@@ -32,8 +32,8 @@ def mention_augmenter(
         level (float): Fraction of the documents that are changed.
         fraction (float): Fraction of the entities that are replaced, at least one in a changed document.
         keep (Optional[List[str]]): The kinds of annotation that are valid with other entities: names of tasks, "spans",
-            "lemmas", "sentences" or "dependencies". By default those that the tasks say survive. Add "textcat", for instance, if
-            the categories do not depend on which part failed.
+            "lemmas", "sentences" or "dependencies". By default those that the tasks say survive. Add the task of the
+            categories, for instance, if they do not depend on which part failed.
         seed (int): The same documents in the same order are changed in the same way.
 
     Raises:

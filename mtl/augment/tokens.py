@@ -18,9 +18,9 @@ Label = Tuple[str, ...]  # a token's annotation for all tasks that label tokens
 def token_augmenter(source: str, level: float = 0.3, fraction: float = 0.2, seed: int = 0) -> "TokenAugmenter":
     """Augmenter `mtl.TokenAugmenter.v1`: replaces words by words with the same label.
 
-    Label-wise token replacement (Dai and Adel 2020, https://arxiv.org/abs/2010.11683). What a tagger learns from the words is
-    still valid, but the text no longer means anything, so the changed document keeps only the annotation of tokens: entities and
-    tags. A label is B, I or O with the entity's type, and the tag if there are tags. Words are drawn as often as they occur with
+    Label-wise token replacement (Dai and Adel 2020, https://arxiv.org/abs/2010.11683). The text no longer means anything, but the
+    labels of its tokens are still right, so the changed document keeps only the annotation of tokens: entities and tags.
+    A label is B, I or O with the entity's type, and the tag if there are tags. Words are drawn as often as they occur with
     the label.
 
     Args:

@@ -3,10 +3,13 @@
 import json
 import os
 import tempfile
+import textwrap
 import venv
+from difflib import SequenceMatcher
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import spacy
 from spacy.tokens import Doc, DocBin
@@ -18,6 +21,8 @@ from mtl.deploy.packaging import run_command
 from mtl.errors import UserError
 from mtl.progress import Echo
 from mtl.registry import registered_tasks
+
+WIDTH = 100  # of a text in the report
 
 # Runs in the clean environment. Arguments: package, .spacy file with one document, whether that has gold annotation.
 CHECK = """
@@ -106,17 +111,29 @@ def document_of(text: str, question: str = "") -> Doc:
 
 def verification_report(result: Dict[str, Any]) -> str:
     """What each head predicted, beside the gold annotation if there is any."""
-    lines = [f"{result['pipeline']} {result['version']}, installed, on this document:", "", f"    {result['text']}", ""]
+    text = textwrap.fill(result["text"], WIDTH, initial_indent="    ", subsequent_indent="    ")
+    lines = [f"{result['pipeline']} {result['version']}, installed, on this document:", "", text, ""]
     for head in result["heads"].values():
         predicted, gold = head["predicted"] or ["(none)"], head["gold"]
         width = max(len(line) for line in [*predicted, head["title"]]) + 4
-        lines.append(f"  {head['title']:{width}}" + ("  gold" if gold is not None else ""))
-        for i in range(max(len(predicted), len(gold or ()))):
-            left = predicted[i] if i < len(predicted) else ""
-            right = gold[i] if gold is not None and i < len(gold) else ""
-            lines.append(f"    {left:{width}}{right}".rstrip())
+        lines.append(f"  {head['title']:{width}}  {'gold' if gold is not None else ''}".rstrip())
+        for left, right in aligned_rows(predicted, predicted if gold is None else gold or ["(none)"]):
+            lines.append(f"    {left:{width}}{right if gold is not None else ''}".rstrip())
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def aligned_rows(predicted: List[str], gold: List[str]) -> List[Tuple[str, str]]:
+    """Rows of predicted and gold lines, equal ones side by side; in order if none are equal."""
+    if not set(predicted) & set(gold):
+        return list(zip_longest(predicted, gold, fillvalue=""))
+    rows: List[Tuple[str, str]] = []
+    for kind, a, b, c, d in SequenceMatcher(None, predicted, gold, autojunk=False).get_opcodes():
+        if kind == "equal":
+            rows += zip(predicted[a:b], gold[c:d])
+        else:
+            rows += [(line, "") for line in predicted[a:b]] + [("", line) for line in gold[c:d]]
+    return rows
 
 
 def _installed_versions() -> List[str]:

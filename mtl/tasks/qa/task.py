@@ -9,6 +9,8 @@ from mtl.registry import Change, ProbeItem, Score, Task
 from mtl.tasks.qa.gold import GOLD, gold_questions, gold_texts, set_gold_questions
 from mtl.tasks.qa.metrics import score_answers
 
+NO_ANSWER = "(not answered by the text)"
+
 
 class QATask(Task):
     """Questions about a document, whose answers are spans of it."""
@@ -78,13 +80,11 @@ class QATask(Task):
         return 'doc._.ask("Which part?").text  # "" where the text does not answer'
 
     def show(self, doc: Doc, component: str) -> List[str]:
-        return [f"{answer.question}  ->  {answer.text or '(not answered by the text)'}" for answer in doc._.answers.values()]
+        return [f"{answer.question}  {answer.text or NO_ANSWER}" for answer in doc._.answers.values()]
 
     def show_gold(self, doc: Doc) -> List[str]:
-        return [
-            f"{question}  ->  {' | '.join(gold_texts(doc, key)) or '(not answered by the text)'}"
-            for key, question in gold_questions(doc).items()
-        ]
+        """The answers, in the order of the questions in `show`."""
+        return [" | ".join(dict.fromkeys(gold_texts(doc, key))) or NO_ANSWER for key in gold_questions(doc)]
 
     def probe_items(self, doc: Doc) -> List[ProbeItem]:
         """For each question, which tokens are in an answer."""
