@@ -122,9 +122,12 @@ def test_a_step_is_taken_at_its_own_learning_rate(project, monkeypatch):
     """`nlp.update` requests the step, which is taken later, but not after the schedule has moved on."""
     student, learn_rates = spacy.load(project / "teacher"), []
     real = TorchOptimizer.step_parameters
-    monkeypatch.setattr(
-        TorchOptimizer, "step_parameters", lambda self, named: learn_rates.append(self.learn_rate) or real(self, named)
-    )
+
+    def record(self, parameters, learn_rate=None):
+        learn_rates.append(learn_rate or self.learn_rate)
+        real(self, parameters, learn_rate)
+
+    monkeypatch.setattr(TorchOptimizer, "step_parameters", record)
     references = [example.reference for example in sample_examples(student)]
     train_student(student, references, DistillSettings(epochs=60.0, learning_rate=1e-4), "test")
     assert len(learn_rates) > 5 and learn_rates == pytest.approx(

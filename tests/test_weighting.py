@@ -139,7 +139,7 @@ def gradients_of(nlp, examples):
     gradients = {}
 
     class Recorder:
-        def step_parameters(self, parameters):
+        def step_parameters(self, parameters, learn_rate=None):
             for name, (parameter, depth) in parameters.items():
                 if depth >= 0 and parameter.grad is not None:
                     gradients[name] = parameter.grad.clone()
