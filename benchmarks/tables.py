@@ -144,8 +144,8 @@ def memory() -> str:
         for row in rows
     ]
     header = [f"{result['documents']:,} documents through `nlp.pipe`", "MB after 5,000", "MB at the end", "growth, MB (aim: 50)"]
-    one = ["one document", "microseconds a token", "KB a token"]
-    return "\n\n".join([markdown(header, growth), markdown(one, lengths), source("serving/memory")])
+    length_header = ["one document", "microseconds a token", "KB a token"]
+    return "\n\n".join([markdown(header, growth), markdown(length_header, lengths), source("serving/memory")])
 
 
 def throughput() -> str:

@@ -217,19 +217,19 @@ def task_types() -> Tuple[Type[Task], ...]:
     Raises:
         UserError: Two packages register the same name, or an entry point cannot be loaded.
     """
-    found: Dict[str, Type[Task]] = {}
+    tasks: Dict[str, Type[Task]] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: (not point.value.startswith("mtl."), point.value)):
         try:
             task = point.load()
         except (ImportError, AttributeError) as error:
             raise UserError(f"the task {point.name!r} ({point.value}) cannot be loaded: {error}") from error
-        if point.name in found and found[point.name] is not task:
+        if point.name in tasks and tasks[point.name] is not task:
             raise UserError(
-                f"two packages register a task {point.name!r}: {found[point.name].__module__} and {task.__module__}; "
+                f"two packages register a task {point.name!r}: {tasks[point.name].__module__} and {task.__module__}; "
                 f"uninstall one of them"
             )
-        found[point.name] = task
-    return tuple(sorted(found.values(), key=lambda task: (task.order, task.name)))
+        tasks[point.name] = task
+    return tuple(sorted(tasks.values(), key=lambda task: (task.order, task.name)))
 
 
 def registered_tasks() -> Tuple[Task, ...]:

@@ -49,7 +49,16 @@ def parts_of(normalizer: normalizers.Normalizer, pre_tokenizer: pre_tokenizers.P
 def wordpiece_tokenizer() -> PreTrainedTokenizerFast:
     normalizer, pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     beginnings, characters = parts_of(normalizer, pre_tokenizer)
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{one}" for one in characters), *beginnings]
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *characters,
+        *(f"##{char}" for char in characters),
+        *beginnings,
+    ]
     tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -92,7 +101,11 @@ def unigram_tokenizer() -> PreTrainedTokenizerFast:
     normalizer, pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
     beginnings, characters = parts_of(normalizer, pre_tokenizer)
     specials = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
-    scored = [*((piece, 0.0) for piece in specials), *((one, -6.0) for one in characters), *((one, -4.0) for one in beginnings)]
+    scored = [
+        *((piece, 0.0) for piece in specials),
+        *((char, -6.0) for char in characters),
+        *((char, -4.0) for char in beginnings),
+    ]
     tokenizer = Tokenizer(models.Unigram(scored, unk_id=3))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -255,17 +268,17 @@ def overfit(nlp, examples=None, steps: int = 120, rate: float = 3e-3):
 
 def gramian_of(**gradients):
     """Of gradients that are given as lists of numbers."""
-    found = TaskGradients()
+    gradients_by_task = TaskGradients()
     for task, gradient in gradients.items():
-        found.add(task, 0, torch.tensor(gradient, dtype=torch.float64))
-    return found.gramian()
+        gradients_by_task.add(task, 0, torch.tensor(gradient, dtype=torch.float64))
+    return gradients_by_task.gramian()
 
 
 def torchrun(processes: int = 2) -> List[str]:
     """The beginning of a command that several processes run."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     return [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(port), "-m"]
 
 

@@ -43,13 +43,16 @@ def flat(scores):
     return [number for row in scores for number in (row.values() if isinstance(row, dict) else [row])]
 
 
-def assert_close(one, two):
+def assert_close(actual, expected):
     """Equal decisions; scores to 1e-5, since the batch around a document changes the order of float sums."""
-    assert all(one[key] == two[key] for key in ("ents", "spans", "labels", "tags")) and one["cats"].keys() == two["cats"].keys()
-    assert list(one["cats"].values()) == pytest.approx(list(two["cats"].values()), abs=1e-5)
-    assert one["number"] == pytest.approx(two["number"], abs=1e-4)
-    for key in one["scores"]:
-        assert one["scores"][key] == pytest.approx(two["scores"][key], abs=1e-4)
+    assert (
+        all(actual[key] == expected[key] for key in ("ents", "spans", "labels", "tags"))
+        and actual["cats"].keys() == expected["cats"].keys()
+    )
+    assert list(actual["cats"].values()) == pytest.approx(list(expected["cats"].values()), abs=1e-5)
+    assert actual["number"] == pytest.approx(expected["number"], abs=1e-4)
+    for key in actual["scores"]:
+        assert actual["scores"][key] == pytest.approx(expected["scores"][key], abs=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +147,8 @@ def test_threads_give_exactly_the_single_thread_results(trained):
     ]
     expected = [predictions(trained(text)) for text in texts]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda text: predictions(trained(text)), texts))
-    assert found == expected
+        actual = list(pool.map(lambda text: predictions(trained(text)), texts))
+    assert actual == expected
 
 
 def test_processes_give_exactly_the_single_process_results(trained):
@@ -154,10 +157,10 @@ def test_processes_give_exactly_the_single_process_results(trained):
     try:
         texts = TEXTS * 4
         expected = [predictions(doc) for doc in trained.pipe(texts, batch_size=4)]
-        found = [predictions(doc) for doc in trained.pipe(texts, batch_size=4, n_process=2)]
+        actual = [predictions(doc) for doc in trained.pipe(texts, batch_size=4, n_process=2)]
     finally:
         torch.set_num_threads(threads)
-    assert found == expected
+    assert actual == expected
 
 
 def test_processes_neither_hang_nor_warn_when_the_parent_used_threads(trained, capfd):
@@ -395,14 +398,14 @@ def test_smoothing_and_class_weights_of_categories(tiny):
         scores = [nlp(text).cats for text, _ in rows]
         return nlp.update(examples, sgd=False, losses={})["textcat"], scores
 
-    found, (first, second) = loss_of(label_smoothing=0.2, class_weights={"B": 3.0})
+    loss, (first, second) = loss_of(label_smoothing=0.2, class_weights={"B": 3.0})
     logs = [{label: -math.log(score) for label, score in row.items()} for row in (first, second)]
     expected = 1 * (0.9 * logs[0]["A"] + 0.1 * logs[0]["B"]) + 3 * (0.1 * logs[1]["A"] + 0.9 * logs[1]["B"])
-    assert found == pytest.approx(expected / 4, rel=1e-3)
-    found, (first, second) = loss_of(exclusive=False, label_smoothing=0.2, class_weights={"B": 3.0})
+    assert loss == pytest.approx(expected / 4, rel=1e-3)
+    loss, (first, second) = loss_of(exclusive=False, label_smoothing=0.2, class_weights={"B": 3.0})
     terms = [(1, 0.9, first["A"]), (3, 0.1, first["B"]), (1, 0.1, second["A"]), (3, 0.9, second["B"])]
     expected = sum(-w * (t * math.log(p) + (1 - t) * math.log(1 - p)) for w, t, p in terms) / 8
-    assert found == pytest.approx(expected, rel=1e-3)
+    assert loss == pytest.approx(expected, rel=1e-3)
     with pytest.raises(UserError, match=r"components.textcat.class_weights names C; the categories are A, B"):
         loss_of(class_weights={"C": 1.0})
     with pytest.raises(UserError, match=r"components.textcat.label_smoothing = 1"):

@@ -70,12 +70,12 @@ def test_every_folder_is_a_room():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_point_down(file):
-    own = module_name(file)
+    importer = module_name(file)
     for name in imports(file):
         if name == "mtl" or name.startswith("mtl."):
             target = name if (ROOT / (name.replace(".", "/") + ".py")).exists() else name.rpartition(".")[0] or name
-            if (target != "mtl" and room(target) != room(own)) or room(own) == "encoder":
-                assert target == "mtl" or rank(target) >= rank(own), f"{own} imports {name}, which lies above it"
+            if (target != "mtl" and room(target) != room(importer)) or room(importer) == "encoder":
+                assert target == "mtl" or rank(target) >= rank(importer), f"{importer} imports {name}, which lies above it"
 
 
 def test_no_circle_of_imports():
@@ -98,9 +98,9 @@ def test_no_circle_of_imports():
 
 
 def files_at(places: List[str]) -> List[Path]:
-    found = [PACKAGE / place for place in places]
-    assert all(path.exists() for path in found), [str(path) for path in found if not path.exists()]
-    return [file for path in found for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    paths = [PACKAGE / place for place in places]
+    assert all(path.exists() for path in paths), [str(path) for path in paths if not path.exists()]
+    return [file for path in paths for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
 
 
 def test_what_is_pure_torch_imports_no_spacy():

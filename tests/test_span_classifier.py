@@ -128,9 +128,9 @@ def test_pooling_is_the_mean_over_tokens_that_have_subwords():
 
     vectors = torch.arange(12.0).reshape(6, 2)
     tokens = TokenVectors(vectors, torch.zeros(2, 2), np.array([4, 2]), np.array([True, False, True, True, False, False]))
-    found = pooled_spans(tokens, np.array([0, 1, 3, 4]), np.array([3, 2, 4, 6]))
+    actual = pooled_spans(tokens, np.array([0, 1, 3, 4]), np.array([3, 2, 4, 6]))
     expected = torch.stack([(vectors[0] + vectors[2]) / 2, torch.zeros(2), vectors[3], torch.zeros(2)])
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(mean_pooled(tokens), torch.stack([vectors[[0, 2, 3]].mean(0), torch.zeros(2)]))
 
 

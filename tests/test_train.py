@@ -120,14 +120,14 @@ def weights(folder):
     return {str(file.relative_to(folder)): load_file(file) for file in files}
 
 
-def assert_same(one, two):
+def assert_same(left, right):
     import torch
 
-    first, second = weights(one), weights(two)
+    first, second = weights(left), weights(right)
     assert first.keys() == second.keys() and len(first) == 3
     for file, tensors in first.items():
         assert all(torch.equal(tensors[name], second[file][name]) for name in tensors), file
-    performance = [json.loads((folder / "meta.json").read_text())["performance"] for folder in (one, two)]
+    performance = [json.loads((folder / "meta.json").read_text())["performance"] for folder in (left, right)]
     assert performance[0] == performance[1]
 
 
@@ -155,8 +155,8 @@ def test_a_killed_run_resumes_to_the_same_bits(project, tmp_path, weighting, at)
     config = project(weighting)
     train(config, tmp_path / "whole")
     arguments = [sys.executable, "-c", KILL, str(config), str(tmp_path / "killed"), str(at)]
-    found = subprocess.run(arguments, cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"})
-    assert found.returncode == -signal.SIGKILL
+    process = subprocess.run(arguments, cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+    assert process.returncode == -signal.SIGKILL
     assert [path.name for path in (tmp_path / "killed" / "checkpoints").glob("step-*")] != []
     _, interrupted, said = train(config, tmp_path / "killed")
     assert not interrupted and f"checkpoints/step-{at:08d}" in said
@@ -198,8 +198,8 @@ def test_spacy_train_and_mtl_train_learn_the_same(project, tmp_path):
     (tmp_path / "theirs").mkdir()
     spacy_train(init_nlp(load_config(config), use_gpu=-1), tmp_path / "theirs", stdout=io.StringIO(), stderr=io.StringIO())
     for name in ("model-last", "model-best"):
-        one, two = (tmp_path / which / name for which in ("ours", "theirs"))
-        first, second = weights(one), weights(two)
+        ours, theirs = (tmp_path / which / name for which in ("ours", "theirs"))
+        first, second = weights(ours), weights(theirs)
         assert first.keys() == second.keys()
         assert all((first[file][key] == second[file][key]).all() for file in first for key in first[file])
 

@@ -28,10 +28,10 @@ def trunk_gradient(nlp, batches):
     return gradient
 
 
-def assert_same(one, two):
-    assert one.keys() == two.keys() and one
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], atol=1e-6, rtol=1e-4)
+def assert_same(actual, expected):
+    assert actual.keys() == expected.keys() and actual
+    for name in actual:
+        torch.testing.assert_close(actual[name], expected[name], atol=1e-6, rtol=1e-4)
 
 
 def test_the_order_of_heads_changes_nothing(tiny):
@@ -106,9 +106,9 @@ def test_weights_act_at_the_encoder(tiny):
         nlp = make_nlp(tiny(), weighting=weighting)
         return trunk_gradient(nlp, [sample_examples(nlp)])
 
-    one, three = gradient(1.0), gradient(3.0)
-    for name in one:
-        torch.testing.assert_close(three[name], 3 * one[name], atol=1e-6, rtol=1e-3)
+    single, triple = gradient(1.0), gradient(3.0)
+    for name in single:
+        torch.testing.assert_close(triple[name], 3 * single[name], atol=1e-6, rtol=1e-3)
 
 
 def test_a_weight_for_a_head_that_is_not_there(tiny):
@@ -128,11 +128,11 @@ def test_static_balance_divides_by_the_loss_at_the_start():
 def test_statistics_hold_norms_weights_and_cosines(nlp):
     nlp.update(sample_examples(nlp), sgd=adamw())
     nlp.get_pipe("transformer").take_due_step()
-    found = nlp.get_pipe("transformer").statistics
+    statistics = nlp.get_pipe("transformer").statistics
     pairs = {f"cosine/{a}/{b}" for a, b in combinations(sorted(HEADS), 2)}
-    assert set(found) == {f"{kind}/{task}" for kind in ("norm", "weight") for task in HEADS} | pairs
-    assert found["cosine/ner/qa"] == 0.0  # they read different encodings
-    assert found["cosine/ner/textcat"] != 0.0
+    assert set(statistics) == {f"{kind}/{task}" for kind in ("norm", "weight") for task in HEADS} | pairs
+    assert statistics["cosine/ner/qa"] == 0.0  # they read different encodings
+    assert statistics["cosine/ner/textcat"] != 0.0
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -148,9 +148,9 @@ def test_cosines_on_the_parameters(tiny, normalize):
             nlp.update(sample_examples(nlp), sgd=optimizer, losses=losses)
         transformer.take_due_step()
         steps[measured] = transformer.statistics, losses, dict(transformer.encoder.model.named_parameters())
-    plain, found = steps[False][0], steps[True][0]
-    assert plain.keys() == found.keys() and plain["cosine/ner/qa"] == 0.0 and abs(found["cosine/ner/qa"]) > 1e-3
-    assert all(found[key] == pytest.approx(plain[key], rel=1e-3) for key in plain if not key.startswith("cosine/"))
+    plain, with_cosines = steps[False][0], steps[True][0]
+    assert plain.keys() == with_cosines.keys() and plain["cosine/ner/qa"] == 0.0 and abs(with_cosines["cosine/ner/qa"]) > 1e-3
+    assert all(with_cosines[key] == pytest.approx(plain[key], rel=1e-3) for key in plain if not key.startswith("cosine/"))
     assert steps[True][1] == pytest.approx(steps[False][1], rel=1e-4)
     for name, parameter in steps[False][2].items():
         torch.testing.assert_close(steps[True][2][name], parameter, atol=1e-4, rtol=1e-3)
@@ -232,14 +232,14 @@ def test_stock_listeners_learn_beside_our_heads(tiny):
     nlp.add_pipe("tagger", config=config)
 
     def examples():
-        found = []
+        examples = []
         for text, tags in (("The pump failed", ["D", "N", "V"]), ("A valve leaked", ["D", "N", "V"])):
             reference = nlp.make_doc(text)
             for token, tag in zip(reference, tags):
                 token.tag_ = tag
             reference.cats = {"A": float(text[0] == "A"), "B": float(text[0] != "A")}
-            found.append(Example(nlp.make_doc(text), reference))
-        return found
+            examples.append(Example(nlp.make_doc(text), reference))
+        return examples
 
     nlp.initialize(examples)
     tags_only = examples()
@@ -270,7 +270,7 @@ def test_spacys_parser_and_spancat_learn_on_our_encoder(tiny, tmp_path, kind):
     }  # fmt: skip
 
     def examples():
-        found = []
+        examples = []
         for text, part in (("The pump failed", 1), ("A valve leaked", 1)):
             reference = nlp.make_doc(text)
             reference.cats = {"A": float(text[0] == "A"), "B": float(text[0] != "A")}
@@ -279,8 +279,8 @@ def test_spacys_parser_and_spancat_learn_on_our_encoder(tiny, tmp_path, kind):
             gold = Doc(nlp.vocab, words=[t.text for t in reference], spaces=[bool(t.whitespace_) for t in reference],
                        heads=heads, deps=deps, sent_starts=[True, False, False])  # fmt: skip
             gold.cats, gold.spans["sc"] = reference.cats, [Span(gold, part, part + 1, "PART")]
-            found.append(Example(nlp.make_doc(text), gold))
-        return found
+            examples.append(Example(nlp.make_doc(text), gold))
+        return examples
 
     nlp = make_nlp(tiny(), heads=("textcat",), weighting=FLAT)
     nlp.add_pipe(kind, config={"model": models[kind], **({"min_action_freq": 1} if kind == "parser" else {})})
@@ -295,8 +295,8 @@ def test_spacys_parser_and_spancat_learn_on_our_encoder(tiny, tmp_path, kind):
     for _ in range(80):
         nlp.update(examples(), sgd=optimizer)
     nlp.to_disk(tmp_path / kind)
-    for one in (nlp, spacy.load(tmp_path / kind)):
-        doc = one("A valve leaked")
+    for pipeline in (nlp, spacy.load(tmp_path / kind)):
+        doc = pipeline("A valve leaked")
         assert doc.cats["A"] > 0.5
         if kind == "parser":
             assert [token.dep_ for token in doc] == ["det", "nsubj", "ROOT"]
@@ -363,10 +363,10 @@ def test_the_parameters_of_the_encoder_are_collected_in_one_walk(tiny, monkeypat
     calls = []
     real = architecture.layer_of
     monkeypatch.setattr(architecture, "layer_of", lambda name: (calls.append(name), real(name))[1])
-    found = encoder.trainable()
+    parameters = encoder.trainable()
     names = [name for name, _ in encoder.model.named_parameters()]
-    assert list(found) == names and len(calls) <= 3 * len(names)
-    assert {below for _, below in found.values()} == {0, 1, 2}  # top layer, bottom layer, embeddings
+    assert list(parameters) == names and len(calls) <= 3 * len(names)
+    assert {below for _, below in parameters.values()} == {0, 1, 2}  # top layer, bottom layer, embeddings
 
 
 def test_the_training_loop_takes_one_step_an_update(nlp, monkeypatch):
@@ -398,6 +398,8 @@ def test_a_step_has_the_rate_of_its_own_update(tiny, kind):
         other.learn_rate = rate
         by_hand.update(sample_examples(by_hand), sgd=other)
         by_hand.get_pipe("transformer").take_due_step()
-    one, two = (dict(nlp.get_pipe("transformer").encoder.model.named_parameters()) for nlp in (scheduled, by_hand))
-    for name, parameter in one.items():
-        torch.testing.assert_close(parameter, two[name], atol=1e-7, rtol=1e-6)
+    scheduled_weights, by_hand_weights = (
+        dict(nlp.get_pipe("transformer").encoder.model.named_parameters()) for nlp in (scheduled, by_hand)
+    )
+    for name, parameter in scheduled_weights.items():
+        torch.testing.assert_close(parameter, by_hand_weights[name], atol=1e-7, rtol=1e-6)

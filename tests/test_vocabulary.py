@@ -80,12 +80,12 @@ def test_the_better_vocabulary_is_kept(tiny, tmp_path):
     settings = AdaptSettings(epochs=6, learning_rate=3e-3, **SMALL)
     report = adapt_with_words(tiny(), settings, 5, texts, tmp_path / "out", echo=messages.append)
     bits = report["vocabulary"]["bits_per_byte"]
-    kept = report["vocabulary"]["kept"]
-    assert bits[kept] == min(bits.values()) == report["bits_per_byte"] and 0 < bits[kept] < 20
+    choice = report["vocabulary"]["kept"]
+    assert bits[choice] == min(bits.values()) == report["bits_per_byte"] and 0 < bits[choice] < 20
     assert json.loads((tmp_path / "out" / "adapt.json").read_text())["vocabulary"] == report["vocabulary"]
     added = len(AutoTokenizer.from_pretrained(tmp_path / "out")) - len(load_tokenizer(tiny()))
-    assert added == len(report["vocabulary"]["words"]) and (added > 0) == (kept == "grown")
-    assert not (tmp_path / "out.vocabulary").exists() and messages[-1].endswith(f"{kept} is kept")
+    assert added == len(report["vocabulary"]["words"]) and (added > 0) == (choice == "grown")
+    assert not (tmp_path / "out.vocabulary").exists() and messages[-1].endswith(f"{choice} is kept")
     assert AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
 
 

@@ -57,12 +57,12 @@ class VectorCache:
 
     def get(self, docs: Sequence[Hashable]) -> List[Optional[Tuple[TokenVectors, int]]]:
         """For each Doc the batch it is in and its row, None for a miss."""
-        found: List[Optional[Tuple[TokenVectors, int]]] = []
+        entries: List[Optional[Tuple[TokenVectors, int]]] = []
         for doc in docs:
             entry = self._entries.get(doc)
             vectors = None if entry is None else entry.batch.vectors
-            found.append(None if entry is None or vectors is None else (vectors, entry.row))
-        return found
+            entries.append(None if entry is None or vectors is None else (vectors, entry.row))
+        return entries
 
     def release(self, docs: Sequence[Hashable], reader: str, readers: Set[str]) -> None:
         """Drop Docs that all heads have read.
