@@ -1,6 +1,6 @@
 """A better `pipe` than spaCy's: a failing Doc costs only that Doc, and batches have bounded memory."""
 
-from typing import Any, Iterable, Iterator, List
+from typing import Any, Callable, Iterable, Iterator, List
 
 from spacy.tokens import Doc
 
@@ -51,27 +51,46 @@ class RobustPipe:
             stream (Iterable[Doc]): The Docs.
             batch_size (int): Most Docs in a batch.
         """
+        yield from self.run_in_batches(self._predict_and_annotate, stream, batch_size)
+
+    def _predict_and_annotate(self, docs: List[Doc]) -> None:
+        with stage(self.name):
+            predictions = self.predict(docs)
+        with stage("annotate"):
+            self.set_annotations(docs, predictions)
+
+    def run_in_batches(self, run: Callable[[List[Doc]], None], stream: Iterable[Doc], batch_size: int) -> Iterator[Doc]:
+        """Run a function on batches of Docs, and give on the Docs that do not fail.
+
+        Args:
+            run (Callable): Annotates a batch.
+            stream (Iterable[Doc]): The Docs.
+            batch_size (int): Most Docs in a batch.
+        """
         for docs in batches(stream, batch_size):
             try:
-                with stage(self.name):
-                    predictions = self.predict(docs)
-                with stage("annotate"):
-                    self.set_annotations(docs, predictions)
+                run(docs)
             except Exception as error:
-                docs = self._one_by_one(docs, error)
+                docs = self._one_by_one(run, docs, error)
             yield from docs
 
-    def _one_by_one(self, docs: List[Doc], error: Exception) -> List[Doc]:
+    def _one_by_one(self, run: Callable[[List[Doc]], None], docs: List[Doc], error: Exception) -> List[Doc]:
         """The Docs of a failed batch that do not fail by themselves."""
-        handler = self.get_error_handler()
         if len(docs) == 1:
-            handler(self.name, self, docs, error)
+            self._fail(docs, error)
             return []
         passed = []
         for doc in docs:
             try:
-                self.set_annotations([doc], self.predict([doc]))
+                run([doc])
                 passed.append(doc)
             except Exception as doc_error:
-                handler(self.name, self, [doc], doc_error)
+                self._fail([doc], doc_error)
         return passed
+
+    def _fail(self, docs: List[Doc], error: Exception) -> None:
+        self.drop(docs)
+        self.get_error_handler()(self.name, self, docs, error)
+
+    def drop(self, docs: List[Doc]) -> None:
+        """Forget what is kept for Docs that go no further."""

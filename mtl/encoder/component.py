@@ -1,6 +1,8 @@
 """`mtl_transformer`: the spaCy component that owns the encoder and runs it once for all heads."""
 
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import AbstractSet, Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
@@ -82,11 +84,13 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
         self.vocab, self.model, self.name = vocab, model, name
         self.r_drop, self.on_non_finite = r_drop, on_non_finite
         self.cfg: Dict[str, Any] = {}
-        self.listener_map: Dict[str, List[Model]] = {}
+        self.listener_map = {}
         self._heads = LinkedHeads()
+        self._stock_listeners: List[Tuple[str, Model]] = []
         self._cache = VectorCache()
         self._docs: List[Doc] = []  # of the open batch
         self._losses: Dict[str, float] = {}
+        self._checked_weights = False
         self.words_seen = 0  # in training, for the progress bar
         self.updates = UpdateState(weighting, cosines_at, self._report_non_finite)
 
@@ -160,30 +164,49 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
         self._check_weighting()
 
     def _check_weighting(self) -> None:
-        heads = self.listening_components
-        for setting, by_task in self.weighting.settings_by_task().items():
-            unknown = sorted(set(by_task) - set(heads))
-            if unknown and heads:
-                raise UserError(
-                    f"components.{self.name}.weighting.{setting} names {', '.join(unknown)}; the heads are {', '.join(heads)}"
-                )
+        for setting, unknown in self.unknown_in_weighting().items():
+            if self._heads:
+                raise UserError(f"{setting} names {', '.join(unknown)}; the heads are {', '.join(self.listening_components)}")
+
+    def unknown_in_weighting(self) -> Dict[str, List[str]]:
+        """The names in settings of the weighting that are not those of heads, by setting."""
+        heads = {head.name for head in self._heads.values()} | {name for name, _ in self._stock_listeners}
+        by_setting = self.weighting.settings_by_task().items()
+        unknown = {f"components.{self.name}.weighting.{setting}": sorted(set(names) - heads) for setting, names in by_setting}
+        return {setting: names for setting, names in unknown.items() if names}
+
+    def rename_head(self, old: str, new: str) -> None:
+        """Let a head that was renamed keep its weight."""
+        self.weighting.rename(old, new)
 
     # Prediction
 
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Encode a stream of Docs for the heads behind this component in it. See `RobustPipe.pipe`."""
+        yield from self.run_in_batches(partial(self._encode_for, self._cache.take_announced()), stream, batch_size)
+
+    def _encode_for(self, readers: Set[str], docs: List[Doc]) -> None:
+        if readers or self._stock_listeners or not self._heads:
+            with stage(self.name):
+                vectors = self.encode(docs)
+            self._keep(docs, vectors, readers)
+
     def predict(self, docs: Iterable[Doc]) -> Optional[TokenVectors]:
-        """Encode the Docs. Returns None if no linked component reads a Doc without a prompt."""
-        if self.listener_map and not self._doc_readers and not self._stock_listeners:
+        """Encode the Docs. Returns None if there are heads and none of them reads a Doc without a prompt."""
+        if self._heads and not self._doc_readers and not self._stock_listeners:
             return None
         return self.encode(list(docs))
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Optional[TokenVectors]) -> None:
         """Keep the vectors for the heads."""
-        if predictions is None:
-            return
-        docs = list(docs)
-        self._cache.put(docs, predictions)
+        if predictions is not None:
+            self._keep(list(docs), predictions, self._doc_readers)
+
+    def _keep(self, docs: List[Doc], vectors: TokenVectors, readers: AbstractSet[str]) -> None:
+        if readers:
+            self._cache.put(docs, vectors, readers)
         if self._stock_listeners:
-            stock.annotate(docs, predictions)
+            stock.annotate(docs, vectors)
 
     def encode(self, docs: Sequence[Doc], prompts: Optional[Sequence[str]] = None) -> TokenVectors:
         """Encode Docs, each behind its prompt if there are prompts.
@@ -208,7 +231,7 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
         missing = [doc for doc in docs if places[id(doc)] is None]
         if missing:
             encoded = self.encode(missing)
-            self._cache.put(missing, encoded)
+            self._cache.put(missing, encoded, self._doc_readers)
             places |= {id(doc): (encoded, row) for row, doc in enumerate(missing)}
         rows = [place for doc in docs if (place := places[id(doc)]) is not None]
         if any(len(doc) != vectors.lengths[row] for doc, (vectors, row) in zip(docs, rows)):
@@ -219,5 +242,18 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
         return TokenVectors.gather(rows)
 
     def release(self, docs: Sequence[Doc], reader: str) -> None:
-        """Forget the vectors of Docs once all linked heads have read them. `doc._.trf_data` stays, as in spacy-transformers."""
-        self._cache.release(docs, reader, self._doc_readers)
+        """Forget the vectors of Docs once all heads have read them. `doc._.trf_data` stays, as in spacy-transformers."""
+        self._cache.release(docs, reader)
+
+    def forget(self, docs: Sequence[Doc]) -> None:
+        """Forget the vectors of Docs at once."""
+        self._cache.forget(docs)
+
+    @contextmanager
+    def stream(self, reader: str) -> Iterator[None]:
+        """Around the stream of a head that reads Docs: see `VectorCache.announce`."""
+        self._cache.announce(reader)
+        try:
+            yield
+        finally:
+            self._cache.withdraw(reader)

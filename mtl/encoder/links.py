@@ -8,35 +8,66 @@ from thinc.api import Model
 from mtl.encoder import stock
 from mtl.encoder.listener import EncoderListener
 from mtl.encoder.runtime.processes import enter_spawned_worker
+from mtl.errors import UserError
 
 
 class LinkedHeads(WeakValueDictionary):
-    """Our heads by name, disabled ones too, since all of them are stepped together.
+    """Our heads of all pipelines that share the transformer, by id, in the order in which they were linked.
 
     Weak, because a component can be shared by several pipelines and must not keep the heads of a deleted one alive. A copy refers
     to the same heads. Pickled, as for the workers of `nlp.pipe(n_process=...)` where processes are spawned, it takes them along.
     """
 
+    def add(self, head: Any) -> None:
+        self[id(head)] = head
+
     def __reduce__(self) -> Tuple[Any, ...]:
-        return _unpickled, (dict(self),)
+        return _unpickled, (list(self.values()),)
 
 
-def _unpickled(heads: Dict[str, Any]) -> LinkedHeads:
+def _unpickled(heads: List[Any]) -> LinkedHeads:
     enter_spawned_worker()
-    return LinkedHeads(heads)
+    linked = LinkedHeads()
+    for head in heads:
+        linked.add(head)
+    return linked
+
+
+class ListenerMap(Dict[str, List[Model]]):
+    """spaCy's map from components to listeners, which refuses `nlp.replace_listeners`.
+
+    `get` is the first thing that method calls, before it changes a config or a model.
+    """
+
+    def get(self, component: str, default: Any = None) -> Any:
+        raise UserError(
+            f"nlp.replace_listeners: the encoder of an 'mtl_transformer' cannot be copied into {component!r}, which asks the "
+            f"transformer component for vectors. To keep {component!r} as it is while the encoder is trained further, source "
+            f"both under other names, and set the upstream of [components.{component}.model.encoder] to its transformer"
+        )
 
 
 class ListenerLinks:
     """Mixin of the transformer component. spaCy calls `find_listeners` for each component behind it in a pipeline.
 
-    `listener_map` has the listeners of the pipeline that was linked last, in its order, without disabled components; spaCy
-    empties it before it links.
+    A transformer can be in several pipelines at once, with other heads in each (`add_pipe(..., source=...)`), and is not told
+    from which of them it is called, or which components are disabled. So whatever it does, it does for all heads it was ever
+    linked to. Only spaCy's own protocol asks for `listener_map`, which has the listeners of the pipeline that was linked last.
     """
 
     name: str
     model: Model
-    listener_map: Dict[str, List[Model]]
-    _heads: "WeakValueDictionary[str, Any]"  # `LinkedHeads`
+    _listener_map: ListenerMap
+    _heads: LinkedHeads
+    _stock_listeners: List[Tuple[str, Model]]  # component name, listener; of all pipelines
+
+    @property
+    def listener_map(self) -> Dict[str, List[Model]]:
+        return self._listener_map
+
+    @listener_map.setter
+    def listener_map(self, listeners: Dict[str, List[Model]]) -> None:
+        self._listener_map = ListenerMap(listeners)
 
     @property
     def listeners(self) -> List[Model]:
@@ -52,14 +83,18 @@ class ListenerLinks:
             listeners.append(listener)
         if isinstance(listener, EncoderListener):
             listener.transformer = cast(Any, self)
-        elif self.model.shims and listener.has_dim("nO") is None:
+            return
+        if not any(known is listener for _, known in self._stock_listeners):
+            self._stock_listeners.append((component_name, listener))
+        if self.model.shims and listener.has_dim("nO") is None:
             listener.set_dim("nO", cast(Any, self).width)
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
-        listeners = self.listener_map.get(component_name, [])
+        listeners = self.listener_map[component_name] if component_name in self.listener_map else []  # noqa: SIM401
         if listener not in listeners:
             return False
         listeners.remove(listener)
+        self._stock_listeners = [(name, known) for name, known in self._stock_listeners if known is not listener]
         if not listeners:
             del self.listener_map[component_name]
         return True
@@ -73,18 +108,9 @@ class ListenerLinks:
             if (is_ours or stock.is_stock_listener(node)) and node.upstream_name in ("*", self.name):
                 self.add_listener(node, component.name)
                 if is_ours:
-                    self._heads[component.name] = component
-
-    @property
-    def _stock_listeners(self) -> List[Tuple[str, Model]]:
-        return [
-            (name, listener)
-            for name, listeners in self.listener_map.items()
-            for listener in listeners
-            if not isinstance(listener, EncoderListener)
-        ]
+                    self._heads.add(component)
 
     @property
     def _doc_readers(self) -> Set[str]:
-        """The linked heads that read a Doc without a prompt."""
-        return {name for name in self.listener_map if name in self._heads and self._heads[name].reads_docs}
+        """The heads that read a Doc without a prompt."""
+        return {head.name for head in self._heads.values() if head.reads_docs}

@@ -1,8 +1,8 @@
 """How a transformer component and its heads are trained together: one backward pass and one step for all of them."""
 
 import logging
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
-from weakref import WeakValueDictionary
+from collections import Counter
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
@@ -10,6 +10,7 @@ from thinc.api import Model
 
 from mtl.encoder import stock
 from mtl.encoder.batch import EncoderBatch
+from mtl.encoder.links import LinkedHeads
 from mtl.encoder.model.encoder import Encoder
 from mtl.encoder.texts import tokenized_texts
 from mtl.encoder.update import UpdateState
@@ -25,17 +26,16 @@ class SharedTraining:
     name: str
     on_non_finite: str
     words_seen: int
+    unknown_in_weighting: Callable[[], Dict[str, List[str]]]
+    _checked_weights: bool
     updates: UpdateState
     _docs: List[Doc]
     _losses: Dict[str, float]
-    _heads: "WeakValueDictionary[str, Any]"
+    _heads: LinkedHeads
+    _stock_listeners: List[Tuple[str, Model]]
 
     @property
     def _module(self) -> Encoder:
-        raise NotImplementedError
-
-    @property
-    def _stock_listeners(self) -> List[Tuple[str, Model]]:
         raise NotImplementedError
 
     def update(
@@ -53,9 +53,20 @@ class SharedTraining:
         losses.setdefault(self.name, 0.0)
         batch = self._open([eg.predicted for eg in examples], train=True)
         self._losses = losses
+        self._warn_of_unknown_weights()
         for name, listener in self._stock_listeners:
             stock.send(listener, name, self._docs, batch)
         return losses
+
+    def _warn_of_unknown_weights(self) -> None:
+        """Once: a head that was renamed in a saved pipeline would have a weight of 1.0, and nobody would know."""
+        unknown = {} if self._checked_weights else self.unknown_in_weighting()
+        self._checked_weights = True
+        for setting, names in unknown.items():
+            logger.warning(
+                "%s names %s, which is no head of %r and changes nothing. If a component was renamed, rename it there as well",
+                setting, ", ".join(names), self.name,
+            )  # fmt: skip
 
     def _open(self, docs: List[Doc], *, train: bool) -> EncoderBatch:
         self.flush()
@@ -129,8 +140,9 @@ class SharedTraining:
         self._skip_task(task, what, self._docs if on_this_rank else [])
 
     def _skip_task(self, task: str, what: str, docs: Sequence[Doc]) -> None:
-        if task in self._heads:
-            clear_gradients(get_module(self._heads[task].model, task).parameters())
+        for head in self._heads.values():
+            if head.name == task:
+                clear_gradients(get_module(head.model, task).parameters())
         beginnings = "; ".join(repr(doc.text[:60]) for doc in docs[:3])
         where = f"in a batch of {len(docs)} documents that begins with {beginnings}" if docs else "on another rank"
         message = f"the {what} of {task!r} is NaN or infinite {where}"
@@ -145,10 +157,16 @@ class SharedTraining:
         return self.updates.statistics
 
     def parameters(self) -> Parameters:
-        """All trainable parameters that are stepped together, the encoder's and the heads'."""
+        """All trainable parameters that are stepped together, the encoder's and the heads'.
+
+        Heads of several pipelines may have the same name; the later ones get a number.
+        """
         parameters = {f"{self.name}.{name}": entry for name, entry in self._module.trainable().items()}
+        names: Counter = Counter()
         for head in list(self._heads.values()):
-            parameters |= head.parameters()
+            names[head.name] += 1
+            number = "" if names[head.name] == 1 else f"#{names[head.name]}"
+            parameters |= {f"{head.name}{number}.{name}": entry for name, entry in head.parameters().items()}
         return parameters
 
     def get_loss(self, examples: Any, scores: Any) -> Any:

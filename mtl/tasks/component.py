@@ -1,7 +1,7 @@
 """What every head shares: its place at the encoder, its weights, its scores."""
 
-from contextlib import suppress
-from typing import Any, Callable, ClassVar, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from contextlib import ExitStack, suppress
+from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 import torch
 from spacy.pipeline.trainable_pipe import TrainablePipe
@@ -55,6 +55,18 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         self._scanned_labels: Set[str] = set()  # of the whole corpus; `initialize` is shown a sample
         self._scanned_count = 0
 
+    @property
+    def name(self) -> str:
+        """The component's name. spaCy sets it when the component is renamed, or sourced under another name."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        old, self._name = getattr(self, "_name", name), name
+        if old != name:
+            with suppress(UserError):  # not connected yet
+                self.transformer.rename_head(old, name)
+
     # For subclasses
 
     def as_reference(self, doc: Doc) -> Doc:
@@ -97,7 +109,7 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         if not self.model.shims:
             return {}
         named = get_module(self.model, self.name).named_parameters()
-        return {f"{self.name}.{name}": (parameter, -1) for name, parameter in named if parameter.requires_grad}
+        return {name: (parameter, -1) for name, parameter in named if parameter.requires_grad}
 
     def _build(self, old: Optional[nn.Module] = None) -> None:
         module = self.model.attrs["build"](self.cfg["width"], self.cfg["labels"])
@@ -125,6 +137,18 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
     def training_module(self) -> Any:
         """The module to compute a loss with, as it is: other heads of the step may not be done yet."""
         return self._placed(get_module(self.model, self.name))
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Apply the head to a stream of Docs in batches; see `RobustPipe.pipe`."""
+        with ExitStack() as stack:
+            with suppress(UserError):  # not connected: predicting says so
+                if self.reads_docs:
+                    stack.enter_context(self.transformer.stream(self.name))
+            yield from super().pipe(stream, batch_size=batch_size)
+
+    def drop(self, docs: List[Doc]) -> None:
+        with suppress(UserError):
+            self.transformer.forget(docs)
 
     def vectors(self, docs: Sequence[Doc]) -> TokenVectors:
         """The vectors of Docs, for a prediction."""

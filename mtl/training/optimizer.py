@@ -163,6 +163,15 @@ class TorchOptimizer(Optimizer):
         new = {name: entry for name, entry in parameters.items() if self.named.get(name) is not entry[0]}
         if not new:
             return
+        names = {id(parameter): name for name, parameter in self.named.items()}
+        for name, (parameter, _) in list(new.items()):
+            if (old := names.get(id(parameter))) is not None:  # its component was renamed
+                self.named[name] = self.named.pop(old)
+                if old in self.initial:
+                    self.initial[name] = self.initial.pop(old)
+                del new[name]
+        if not new:
+            return
         if not self.named:
             self._check(parameters)
         members = []

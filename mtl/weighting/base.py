@@ -37,6 +37,12 @@ class Weighting:
         """Settings whose keys are component names, so that unknown names can be reported."""
         return {}
 
+    def rename(self, old: str, new: str) -> None:
+        """Let a component keep its settings and state under another name."""
+        for by_task in (*self.settings_by_task().values(), *self.state().values()):
+            if isinstance(by_task, dict) and old in by_task and new not in by_task:
+                by_task[new] = by_task.pop(old)
+
     def is_annealed(self, task: str) -> bool:
         """Whether the task's weight has fallen to 0 for good, so that its loss need not be computed."""
         return False
