@@ -8,10 +8,11 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 from mtl.errors import UserError
 
+CANNOT_RENAME = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM)  # mount points, layers of a container, sticky folders
 HASH_BLOCK = 1 << 20  # bytes read at a time
 
 
@@ -35,12 +36,10 @@ def replacing(path: Union[str, Path], marker: str = "") -> Iterator[Path]:
     requested, path = path, Path(path).resolve()
     workspace = None
     try:
-        workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        workspace = _make_workspace(path)
         partial, old = workspace / "new", workspace / "old"
         yield partial
-        if path.exists():
-            os.replace(path, old)
-        os.replace(partial, path)
+        _put_in_place(partial, path, old)
     except Exception as error:
         if _is_full_disk(error):
             free = shutil.disk_usage(path.parent).free / 1e6
@@ -56,6 +55,66 @@ def replacing(path: Union[str, Path], marker: str = "") -> Iterator[Path]:
             shutil.rmtree(workspace)
 
 
+def _make_workspace(path: Path) -> Path:
+    """A temporary folder on the disk of `path`: beside it, or inside where the parent folder is not writable or another disk.
+
+    Raises:
+        OSError: Neither is possible.
+    """
+    try:
+        if not os.path.ismount(path):
+            return Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError:
+        if not path.exists():
+            raise
+    if path.is_dir():
+        return Path(tempfile.mkdtemp(prefix=".new-", dir=path))
+    with path.open("ab"):  # a single file that is mounted, or that alone may be written
+        return Path(tempfile.mkdtemp(prefix=f".{path.name}-"))
+
+
+def _put_in_place(partial: Path, path: Path, old: Path) -> None:
+    """Rename `partial` to `path`, and what was there to `old`; where renaming is impossible, exchange what is in them.
+
+    A mount point, such as a Docker volume, can be filled but neither renamed nor replaced.
+    """
+    if old.parent.parent == path.parent:
+        try:
+            if path.exists():
+                os.replace(path, old)
+            os.replace(partial, path)
+            return
+        except OSError as error:
+            if error.errno not in CANNOT_RENAME or not path.exists():
+                raise
+    if path.is_dir():
+        _exchange_contents(partial, path, old)
+        return
+    shutil.copyfile(path, old)
+    try:
+        shutil.copyfile(partial, path)
+    except BaseException:
+        shutil.copyfile(old, path)
+        raise
+
+
+def _exchange_contents(partial: Path, path: Path, old: Path) -> None:
+    """Move what is in `path` to `old`, and what is in `partial` to `path`. After an error everything is back where it was."""
+    old.mkdir()
+    moved: List[Tuple[Path, Path]] = []
+    try:
+        for source, target in ((path, old), (partial, path)):
+            for entry in sorted(source.iterdir()):
+                if entry != old.parent:
+                    moved.append((entry, target / entry.name))
+                    shutil.move(str(entry), str(target / entry.name))
+    except BaseException:
+        for origin, place in reversed(moved):
+            if place.exists() and not origin.exists():
+                shutil.move(str(place), str(origin))
+        raise
+
+
 def check_target(path: Union[str, Path], marker: str = "") -> None:
     """Check before long work that its result can be written, and replaces nothing but an earlier result.
 
@@ -67,7 +126,7 @@ def check_target(path: Union[str, Path], marker: str = "") -> None:
 
     Raises:
         UserError: There is a folder where a file is to be written, or a file or an unrelated folder where a folder is; or the
-            parent folder cannot be created.
+            parent folder cannot be created, or nothing can be written there.
     """
     path = Path(path)
     if path.is_dir() and not marker:
@@ -78,6 +137,7 @@ def check_target(path: Union[str, Path], marker: str = "") -> None:
         raise UserError(f"{path}: the folder contains other files (no {marker}), which would be lost; give another folder")
     try:
         path.resolve().parent.mkdir(parents=True, exist_ok=True)
+        _make_workspace(path.resolve()).rmdir()
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror} ({error.filename})") from error
 

@@ -5,8 +5,8 @@ with pickle. Here nothing is toggled, and weights are saved as safetensors.
 """
 
 import copy
-from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from contextlib import ExitStack, contextmanager
+from typing import Any, Callable, ContextManager, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 import safetensors.torch
@@ -19,6 +19,42 @@ from mtl.errors import UserError
 
 # Name -> parameter, and its distance from the top of the encoder in layers (0: the top layer and what is above it; -1: a head).
 Parameters = Dict[str, Tuple[nn.Parameter, int]]
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Inside the block new tensors are trainable and float32, whatever other code has made torch's defaults."""
+    with torch.inference_mode(False):
+        before = torch.get_default_dtype()
+        if before == torch.float32:
+            yield
+            return
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+@contextmanager
+def _own_state(mode: Any) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(building())
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(mode)
+        yield
+
+
+def predicting() -> ContextManager[None]:
+    """Inside the block no gradients are kept, and no state of torch that other code has set has an effect."""
+    return _own_state(torch.inference_mode())
+
+
+def training() -> ContextManager[None]:
+    """Inside the block gradients are kept, and no state of torch that other code has set has an effect."""
+    return _own_state(torch.enable_grad())
 
 
 class ModuleShim(Shim):

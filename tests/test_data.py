@@ -378,3 +378,45 @@ def test_the_public_files_are_read_completely():
         docs = [record_to_doc(record, NLP, report) for record in read_records(path, report)]
         assert len(docs) == count
         assert not report.counts.get("answers left out because their text is not near the offset")
+
+
+@pytest.mark.parametrize("separator", [" ", "  ", "\t", " \t"])
+@pytest.mark.parametrize("token", ["5\u00a0mg", "a\u3000b", "\u00a05", "x\u2028y", "x\x85y", "10\u202f000"])
+def test_conll_tokens_keep_every_character(tmp_path, separator, token):
+    file = tmp_path / "a.conll"
+    file.write_text(f"{token}{separator}X{separator}B-DOSE\nO{separator}X{separator}O\n", encoding="utf-8")
+    (record,) = read_conll(str(file), Report())
+    assert record.text == f"{token} O" and record.text[record.entities[0].start : record.entities[0].end] == token
+
+
+@pytest.mark.parametrize(
+    "row, cats, entities",
+    [
+        ({"label": "SPAM", "answer": "accept"}, {"SPAM": 1.0}, None),
+        ({"label": "SPAM", "answer": "reject"}, {"SPAM": 0.0}, None),
+        ({"label": "SPAM", "answer": "ignore"}, "left out", None),
+        ({"spans": [[0, 3, "X"]], "answer": "accept"}, None, 1),
+        ({"spans": [[0, 3, "X"]], "answer": "reject"}, "left out", None),
+        ({"spans": [[0, 3, "X"]], "answer": "ignore"}, "left out", None),
+        ({"spans": [[0, 3, "X"]], "label": "SPAM", "answer": "reject"}, {"SPAM": 0.0}, None),
+        ({"cats": {"A": 1}, "answer": "reject"}, "left out", None),
+    ],
+)
+def test_rows_mean_what_the_annotator_decided(tmp_path, row, cats, entities):
+    file = tmp_path / "a.jsonl"
+    file.write_text(json.dumps({"text": "The pump.", **row}) + "\n")
+    report = Report()
+    records = list(read_jsonl(str(file), report))
+    if cats == "left out":
+        assert not records and sum(report.counts.values()) == 1
+        return
+    (record,) = records
+    assert record.cats == cats and (record.entities is None if entities is None else len(record.entities) == entities)
+    assert bool(report.counts) == (row["answer"] == "reject")
+
+
+def test_an_unknown_answer_is_refused(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "a", "label": "X", "answer": "rejected"}')
+    with pytest.raises(UserError, match=r"a.jsonl, line 1: \"answer\" must be accept, reject or ignore, got 'rejected'"):
+        list(read_jsonl(str(file), Report()))

@@ -238,3 +238,30 @@ def test_gold_answers_train_through_long_documents(tiny):
     example = Example(nlp.make_doc(text), gold_doc(nlp, text, qas={"What failed?": "The pump"}))
     losses = overfit(nlp, [example], steps=30)
     assert losses[-1]["qa"] < losses[0]["qa"] / 2
+
+
+def test_a_question_longer_than_the_window_is_left_out_and_said_before_training(tiny, caplog):
+    long = "why " * 500
+
+    def examples(nlp):
+        text = "The pump failed."
+        return [
+            Example(nlp.make_doc(text), gold_doc(nlp, text, qas={"What failed?": "The pump", long: "The pump"})),
+            Example(nlp.make_doc(text), gold_doc(nlp, text, qas={long: "The pump"})),
+        ]
+
+    nlp = make_nlp(tiny(), heads=("qa",), examples=examples)
+    assert "2 of 3 questions are too long for the encoder's window, such as 'why why" in caplog.text
+    alone = [Example(nlp.make_doc("The pump failed."), gold_doc(nlp, "The pump failed.", qas={"What failed?": "The pump"}))]
+    assert nlp.update(examples(nlp), sgd=False, losses={})["qa"] == pytest.approx(nlp.update(alone, sgd=False, losses={})["qa"])
+    assert 0 <= nlp.evaluate(examples(nlp))["qa_f1"] <= 1 / 3
+    with pytest.raises(UserError, match="2 of 2 questions are too long"):
+        make_nlp(tiny(), heads=("qa",), examples=lambda nlp: [examples(nlp)[1]] * 2)
+
+
+def test_answers_that_the_setting_rules_out_are_counted_with_the_number_that_would_do(tiny, caplog):
+    make_nlp(tiny(), heads=("qa",), qa={"max_answer_tokens": 1})
+    assert "max_answer_tokens = 1 makes 5 of 6 answers (83%) impossible to predict; 2 covers 99%" in caplog.text
+    caplog.clear()
+    make_nlp(tiny(), heads=("qa",), qa={"max_answer_tokens": 2})
+    assert "impossible" not in caplog.text

@@ -16,6 +16,9 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line. Errors caused by user input or unreadable files are one line and exit code 1, others a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal in cp1252 cannot show every character of a text
     try:
         app()
     except OSError as error:

@@ -1,7 +1,7 @@
 """Records to spaCy Docs, and Docs to and from `.spacy` files that stream from disk."""
 
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, Union
+from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
 
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
@@ -41,6 +41,28 @@ def widened_span(doc: Doc, start: int, end: int, **kwargs: Any) -> Span:
     if span is None:
         raise ValueError(f"no token at characters {start}:{end} of {len(doc.text)}")
     return span
+
+
+def without_edge_space(span: Span) -> Optional[Span]:
+    """The span without white-space tokens at its edges; None if nothing else is in it.
+
+    No head can learn or predict such edges: white space has no vector.
+    """
+    start, end = span.start, span.end
+    while start < end and span.doc[start].is_space:
+        start += 1
+    while start < end and span.doc[end - 1].is_space:
+        end -= 1
+    if (start, end) == (span.start, span.end):
+        return span
+    return Span(span.doc, start, end, label=span.label, span_id=span.id) if start < end else None
+
+
+def trimmed_offsets(text: str, start: int, end: int) -> Tuple[int, int]:
+    """Character offsets without white space at the edges of what they select; equal if that is all there is."""
+    part = text[start:end]
+    start += len(part) - len(part.lstrip())
+    return start, start + len(part.strip())
 
 
 def write_docs(docs: Iterable[Doc], path: Union[str, Path], shard_size: int = 2000) -> int:

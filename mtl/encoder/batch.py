@@ -36,6 +36,7 @@ class EncoderBatch:
         self.leaves: List[TokenVectors] = []  # the same values, detached
         self.gradients = TaskGradients()  # at the leaves
         self.losses: Dict[str, float] = {}
+        self.counts: Dict[str, float] = {}  # what each task's loss is the mean over
         self.total_loss = 0.0  # the weighted sum, after `backward`
         self._places: Dict[Tuple[int, Item], Tuple[int, int]] = {}  # (pass, item) -> (output, row)
         self._pass = 0
@@ -81,18 +82,21 @@ class EncoderBatch:
         )
         self.leaves.append(TokenVectors(vectors, summaries, output.lengths, output.aligned))
 
-    def collect(self, task: str, loss: Optional[float]) -> None:
+    def collect(self, task: str, loss: Optional[float], count: float = 0.0, scale: float = 1.0) -> None:
         """Take the gradient that `task` left on its vectors. Call it right after the task's own backward.
 
         Args:
             task (str): The component's name.
             loss (Optional[float]): Its loss. None for a stock component, which does not tell.
+            count (float): What the loss is the mean over, on all ranks; 0 for the number of documents.
+            scale (float): What to multiply the gradient by.
         """
+        self.counts[task] = count or float(len(self.docs))
         if not self.train:
             return
         for i, leaf in enumerate(self._tensors(self.leaves)):
             if leaf.grad is not None:
-                self.gradients.add(task, i, leaf.grad)
+                self.gradients.add(task, i, leaf.grad if scale == 1.0 else leaf.grad * scale)
                 leaf.grad = None
         if loss is not None:
             self.losses[task] = self.losses.get(task, 0.0) + loss

@@ -24,7 +24,7 @@ from mtl.encoder.vector_cache import VectorCache
 from mtl.errors import UserError, check_choice, check_range
 from mtl.pipe import RobustPipe
 from mtl.timing import stage
-from mtl.torch_model import get_module, set_module
+from mtl.torch_model import building, get_module, set_module
 from mtl.weighting.base import Weighting
 
 DEFAULT_CONFIG = """
@@ -132,7 +132,8 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
 
     def set_encoder(self, model: Any, tokenizer: Any) -> None:
         """Use this transformers model and tokenizer, with the settings of the config."""
-        set_module(self.model, self.model.attrs["build"](model, tokenizer))
+        with building():
+            set_module(self.model, self.model.attrs["build"](model, tokenizer))
         for _, listener in self._stock_listeners:
             if listener.has_dim("nO") is None:
                 listener.set_dim("nO", self.width)
@@ -220,6 +221,10 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
             distinct = list({id(doc): doc for doc in docs}.values())
             texts = {id(doc): text for doc, text in zip(distinct, tokenized_texts(distinct))}
         return encoder.encode([texts[id(doc)] for doc in docs], prompts)
+
+    def encoder_fits(self, prompt: str) -> bool:
+        """Whether a prompt leaves enough room for text in the encoder's window."""
+        return self._module.prompt_fits(prompt)
 
     def vectors(self, docs: Sequence[Doc], reader: str) -> TokenVectors:
         """The vectors of Docs, from the cache where it has them.

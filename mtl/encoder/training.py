@@ -15,7 +15,7 @@ from mtl.encoder.model.encoder import Encoder
 from mtl.encoder.texts import tokenized_texts
 from mtl.encoder.update import UpdateState
 from mtl.errors import UserError
-from mtl.torch_model import Parameters, clear_gradients, get_module
+from mtl.torch_model import Parameters, clear_gradients, get_module, training
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,9 @@ class SharedTraining:
         batch = self._open([eg.predicted for eg in examples], train=True)
         self._losses = losses
         self._warn_of_unknown_weights()
-        for name, listener in self._stock_listeners:
-            stock.send(listener, name, self._docs, batch)
+        with training():
+            for name, listener in self._stock_listeners:
+                stock.send(listener, name, self._docs, batch)
         return losses
 
     def _warn_of_unknown_weights(self) -> None:
@@ -69,10 +70,12 @@ class SharedTraining:
             )  # fmt: skip
 
     def _open(self, docs: List[Doc], *, train: bool) -> EncoderBatch:
-        self.flush()
+        self.take_due_step()
+        self._end_batch()
         self._docs = docs
         self.words_seen += sum(map(len, docs))
-        return self.updates.open(self._module, tokenized_texts(docs), train=train)
+        with training():
+            return self.updates.open(self._module, tokenized_texts(docs), train=train)
 
     def batch(self, examples: Sequence[Example]) -> EncoderBatch:
         """The open batch of these examples, or, where `update` was not called on them, one with the encoder frozen."""
@@ -105,14 +108,16 @@ class SharedTraining:
     def take_due_step(self) -> None:
         """Take the step that was requested, if any."""
         if self.updates.step_is_due:
-            self.updates.take_step(self._module, self.parameters())
+            with training():
+                self.updates.take_step(self._module, self.parameters())
             self._end_batch()
 
     def flush(self) -> None:
-        """Take the due step, or else run the backward pass of the open batch."""
+        """Take the due step, or else run the backward pass of the open batch, so that the gradients are at the parameters."""
         self.take_due_step()
-        if self.updates.batch is not None:
+        with training():
             self.updates.close(self._module)
+            self.updates.combine(self._module)
         self._end_batch()
 
     def _end_batch(self) -> None:

@@ -7,6 +7,10 @@ spaCy calls `update` on every component in turn and `finish_update` either after
                       |                          ^
                       +--close (accumulate)------+
 
+A batch that is closed before a step is requested is one of several parts of a step (`accumulate_gradient`). Their sizes differ, so
+each task's gradient and loss are the mean over all parts by what its loss is the mean over, as if they were one batch. For that
+the tasks' gradients at the parameters are kept apart until the step.
+
 `open` starts a batch; heads collect gradients on it; `request_step` notes the optimizer; `take_step` runs the one backward pass
 through the encoder and steps all parameters together. Whoever reads the weights next calls `take_step`: the next batch, a
 prediction, saving. `abandon` returns to IDLE from anywhere and leaves no gradient behind.
@@ -41,7 +45,8 @@ class UpdateState:
         self.encoder_loss = 0.0  # weighted sum of the tasks' losses since `pop_loss`
         self._optimizer: Any = None  # set while a step is requested
         self._learn_rate: Optional[float] = None  # at the request: the schedules may have advanced when the step is taken
-        self._task_gradients = TaskGradients()  # at the parameters, since the last step; see `Weighting.on_parameters`
+        self.counts: Dict[str, float] = {}  # since the last step: what each task's losses were the means over
+        self._task_gradients = TaskGradients()  # at the parameters, since the last step
         self._task_losses: Dict[str, float] = {}
 
     @property
@@ -51,7 +56,7 @@ class UpdateState:
 
     def open(self, encoder: Encoder, docs: Sequence[TokenizedText], *, train: bool) -> EncoderBatch:
         """Start a batch, after the backward of the one before. A due step must have been taken."""
-        self.close(encoder)
+        self.close(encoder, is_part=True)
         self.batch = EncoderBatch(encoder, docs, train=train)
         return self.batch
 
@@ -59,8 +64,17 @@ class UpdateState:
         """Note that the optimizer is to step once all heads are done. Several heads may ask; one step is taken."""
         self._optimizer, self._learn_rate = optimizer, getattr(optimizer, "learn_rate", None)
 
-    def close(self, encoder: Encoder) -> None:
-        """Run the backward of the open batch; its gradients accumulate on the parameters until the next step."""
+    def share(self, task: str, count: float) -> float:
+        """The weight of the open batch among all parts of the step so far, for a task."""
+        return count / (self.counts.get(task, 0.0) + count)
+
+    def close(self, encoder: Encoder, is_part: bool = False) -> None:
+        """Run the backward of the open batch.
+
+        Args:
+            encoder (Encoder): The shared encoder.
+            is_part (bool): Other parts of the same step follow.
+        """
         batch, self.batch = self.batch, None
         if batch is None or not batch.train:
             return
@@ -68,14 +82,24 @@ class UpdateState:
         for task in batch.drop_non_finite():
             self.report_non_finite(task, "gradient", task in on_this_rank)
         trainable = trainable_parameters(encoder)
-        if self.weighting.on_parameters:
-            for task, loss in batch.losses.items():
-                self._task_losses[task] = self._task_losses.get(task, 0.0) + loss
-            batch.backward_by_task(trainable, self._task_gradients)
+        if self.weighting.on_parameters or is_part or self.counts:
+            self._average(batch, trainable)
             return
         measured = trainable if self.cosines_at == "parameters" and distributed.world_size() == 1 else ()
         self.statistics = batch.backward(self.weighting, measured) or self.statistics
         self.encoder_loss += batch.total_loss
+
+    def _average(self, batch: EncoderBatch, trainable: List[nn.Parameter]) -> None:
+        """Add a part of a step to the tasks' mean losses and gradients."""
+        losses, counts = dict(batch.losses), dict(batch.counts)
+        gradients = TaskGradients()
+        batch.backward_by_task(trainable, gradients)
+        for task, count in counts.items():
+            share = self.share(task, count)
+            self.counts[task] = self.counts.get(task, 0.0) + count
+            self._task_gradients.average(task, gradients.parts.get(task, {}), share)
+            if task in losses:
+                self._task_losses[task] = (1 - share) * self._task_losses.get(task, 0.0) + share * losses[task]
 
     def take_step(self, encoder: Encoder, parameters: Parameters) -> None:
         """Close the batch, and step the encoder and the heads together.
@@ -86,14 +110,14 @@ class UpdateState:
         """
         optimizer, self._optimizer = self._optimizer, None
         self.close(encoder)
-        self._combine_task_gradients(encoder)
+        self.combine(encoder)
         distributed.all_reduce_gradients([parameter for parameter, _ in parameters.values()])
         apply_optimizer(optimizer, parameters, self._learn_rate)
         encoder.inference.invalidate()
 
     def abandon(self, parameters: Parameters) -> None:
         """Drop the open batch, a due step and all gradients, after an error in the middle of a step."""
-        self.batch, self._optimizer = None, None
+        self.batch, self._optimizer, self.counts = None, None, {}
         self._task_gradients, self._task_losses = TaskGradients(), {}
         clear_gradients(parameter for parameter, _ in parameters.values())
 
@@ -102,10 +126,10 @@ class UpdateState:
         loss, self.encoder_loss = self.encoder_loss, 0.0
         return loss
 
-    def _combine_task_gradients(self, encoder: Encoder) -> None:
-        """Weight what the tasks left at the parameters since the last step, for a weighting that looks there."""
+    def combine(self, encoder: Encoder) -> None:
+        """Weight what the tasks left at the parameters since the last step, and put the sum there."""
         gradients, losses = self._task_gradients, self._task_losses
-        self._task_gradients, self._task_losses = TaskGradients(), {}
+        self._task_gradients, self._task_losses, self.counts = TaskGradients(), {}, {}
         if not gradients.tasks and not losses:
             return
         trainable: List[nn.Parameter] = trainable_parameters(encoder)

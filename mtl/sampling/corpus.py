@@ -12,14 +12,16 @@ from spacy.training.augment import dont_augment
 from mtl.data.docs import bare_doc, docbin_files, load_docbin
 from mtl.errors import UserError
 from mtl.registry import heads_of, registered_tasks
+from mtl.sampling.augmented import augmented
 from mtl.sampling.order import Order, shuffled_order
 from mtl.sampling.strategies import Sampling, Scores, temperature_sampling
+from mtl.settings import ByName, by_name
 
 AugmentExample = Callable[[Language, Example], Iterable[Example]]  # what spaCy calls an augmenter
 
 
 def multi_task_corpus(
-    paths: Dict[str, Optional[Union[str, Path]]],
+    paths: ByName[Optional[Union[str, Path]]],
     sampling: Optional[Sampling] = None,
     order: Optional[Order] = None,
     seed: int = 0,
@@ -40,7 +42,7 @@ class MultiTaskCorpus:
     minus one. Documents may carry any subset of the annotations.
 
     Args:
-        paths (Dict[str, Optional[Union[str, Path]]]): Task -> a `.spacy` file, or a folder of them. Of a folder, one file at a
+        paths (ByName[Optional[Union[str, Path]]]): Task -> a `.spacy` file, or a folder of them. Of a folder, one file at a
             time is in memory, so convert a large corpus into shards (`mtl convert --shard-size`); files are shuffled, and the
             documents within each.
         sampling (Sampling): How many examples of each task an epoch has.
@@ -53,9 +55,10 @@ class MultiTaskCorpus:
     """
 
     def __init__(
-        self, paths: Dict[str, Optional[Union[str, Path]]], sampling: Sampling, seed: int, order: Order = shuffled_order(),
+        self, paths: ByName[Optional[Union[str, Path]]], sampling: Sampling, seed: int, order: Order = shuffled_order(),
         augmenter: AugmentExample = dont_augment,
     ) -> None:  # fmt: skip
+        paths = by_name("corpora.train.paths", paths)
         if not paths:
             raise UserError("[corpora.train.paths] is empty: name at least one task and its .spacy file or folder")
         for task, path in paths.items():
@@ -94,7 +97,7 @@ class MultiTaskCorpus:
         for task in order:
             if task not in self._streams:
                 self._streams[task] = self._passes(task, nlp)
-            yield from self.augmenter(nlp, make_example(nlp, next(self._streams[task])))
+            yield from augmented(nlp, make_example(nlp, next(self._streams[task])), self.augmenter)
 
     def _scan(self, nlp: Language) -> None:
         """Show all documents to the heads, because `nlp.initialize` asks for the first 100 only."""

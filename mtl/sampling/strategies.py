@@ -3,6 +3,7 @@
 from typing import Callable, Dict, Iterable, List
 
 from mtl.errors import UserError, check_range
+from mtl.settings import ByName, by_name
 
 Sizes = Dict[str, int]  # task -> number of documents
 Scores = Dict[str, List[float]]  # spaCy's name of a score -> its values at the evaluations so far
@@ -42,17 +43,18 @@ def temperature_sampling(start: float = 2.0, end: float = 5.0, epochs: int = 10,
     return sampling
 
 
-def epochs_per_task(epochs: Dict[str, float], spread_over: int = 1) -> Sampling:
+def epochs_per_task(epochs: ByName[float], spread_over: int = 1) -> Sampling:
     """Sampling `mtl.EpochsPerTask.v1`: a fixed number of epochs over each task's corpus.
 
     Args:
-        epochs (Dict[str, float]): Task -> passes over its corpus.
+        epochs (ByName[float]): Task -> passes over its corpus.
         spread_over (int): Epochs of the run that these are spread over evenly.
 
     Raises:
         UserError: A task without its number, or one that is not in the corpus.
     """
     check_range("epochs_per_task.spread_over", spread_over, 1)
+    epochs = by_name("epochs_per_task.epochs", epochs)
     for task, count in epochs.items():
         check_range(f"epochs_per_task.epochs.{task}", count, 0.001)
 
@@ -63,21 +65,22 @@ def epochs_per_task(epochs: Dict[str, float], spread_over: int = 1) -> Sampling:
     return sampling
 
 
-def dev_gap_sampling(scores: Dict[str, str], references: Dict[str, float], temperature: float = 2.0) -> Sampling:
+def dev_gap_sampling(scores: ByName[str], references: ByName[float], temperature: float = 2.0) -> Sampling:
     """Sampling `mtl.DevGapSampling.v1`: as `mtl.TemperatureSampling.v1`, times the gap of each task's dev score to a reference.
 
     A task at its reference or above still gets a tenth of what it would get with the widest gap. Before the first evaluation all
     gaps are equal. This is the score-based sampling of Jean, Firat and Johnson 2019 (https://arxiv.org/abs/1909.06434).
 
     Args:
-        scores (Dict[str, str]): Task -> its score, such as "ents_f".
-        references (Dict[str, float]): Task -> that score of a model for this task alone, from 0 to 1.
+        scores (ByName[str]): Task -> its score, such as "ents_f".
+        references (ByName[float]): Task -> that score of a model for this task alone, from 0 to 1.
         temperature (float): See `mtl.TemperatureSampling.v1`.
 
     Raises:
         UserError: A reference out of range; settings that do not name exactly the tasks of the corpus.
     """
     check_range("dev_gap.temperature", temperature, 1.0)
+    scores, references = by_name("dev_gap.scores", scores), by_name("dev_gap.references", references)
     for task, reference in references.items():
         check_range(f"dev_gap.references.{task}", reference, 0.001, 1.0)
 
@@ -95,17 +98,19 @@ def dev_gap_sampling(scores: Dict[str, str], references: Dict[str, float], tempe
     return sampling
 
 
-def epoch_range(sampling: Sampling, start: Dict[str, int] = {}, stop: Dict[str, int] = {}) -> Sampling:
+def epoch_range(sampling: Sampling, start: ByName[int] = {}, stop: ByName[int] = {}) -> Sampling:
     """Sampling `mtl.EpochRange.v1`: another sampling, in which some tasks start late or stop early.
 
     Args:
         sampling (Sampling): The other sampling.
-        start (Dict[str, int]): Task -> the first epoch it takes part in, from 0.
-        stop (Dict[str, int]): Task -> the first epoch it no longer takes part in.
+        start (ByName[int]): Task -> the first epoch it takes part in, from 0.
+        stop (ByName[int]): Task -> the first epoch it no longer takes part in.
 
     Raises:
         UserError: A task that is not in the corpus; an epoch without any task.
     """
+
+    start, stop = by_name("epoch_range.start", start), by_name("epoch_range.stop", stop)
 
     def in_range(sizes: Sizes, epoch: int, scores: Scores) -> Dict[str, float]:
         check_known("epoch_range.start", start, sizes)
@@ -128,7 +133,7 @@ def pause_at_peak(sampling: Sampling, scores: Dict[str, str], patience: int = 3,
 
     Args:
         sampling (Sampling): The other sampling.
-        scores (Dict[str, str]): Task -> its score on dev, such as "ents_f".
+        scores (ByName[str]): Task -> its score on dev, such as "ents_f".
         patience (int): A task pauses after this many evaluations in a row that were not above the best before them.
         drop (float): It returns when it has fallen by this much (of 1) below the best, and may pause again after `patience` more.
 

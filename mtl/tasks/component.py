@@ -17,11 +17,13 @@ from mtl.encoder.model.vectors import TokenVectors
 from mtl.errors import UserError
 from mtl.pipe import RobustPipe
 from mtl.registry import Task
+from mtl.settings import check_component_name
+from mtl.tasks.checks import check_augmenters, check_places, check_score_weights
 from mtl.tasks.labels import HeadLabels
 from mtl.tasks.saving import SavedHead
 from mtl.tasks.teacher import Teacher, make_teacher
 from mtl.tasks.training import HeadUpdate
-from mtl.torch_model import Parameters, get_module, set_module
+from mtl.torch_model import Parameters, building, get_module, set_module
 
 
 class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
@@ -47,6 +49,7 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
     reads_docs: ClassVar[bool] = True
 
     def __init__(self, vocab: Vocab, model: Model, name: str, *, task: Task, scorer: Optional[Callable], **cfg: Any) -> None:
+        check_component_name(name)
         self.vocab, self.model, self.name, self.task, self.scorer = vocab, model, name, task, scorer
         self.cfg: Dict[str, Any] = {"labels": [], "width": None, **cfg}
         self.score_history: List[Dict[str, float]] = []  # one entry an evaluation of this training, for sampling strategies
@@ -76,6 +79,14 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
     def scorer_settings(self) -> Dict[str, Any]:
         """Keyword arguments for the scorer."""
         return {"labels": self.labels}
+
+    def places(self) -> Set[str]:
+        """Where the head alone may write, as code: two heads that share a place would overwrite each other."""
+        return set()
+
+    def score_names(self) -> Set[str]:
+        """The numbers that the head reports when it is evaluated."""
+        return {score.key for score in self.task.scores}
 
     # Labels and weights
 
@@ -112,7 +123,8 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         return {name: (parameter, -1) for name, parameter in named if parameter.requires_grad}
 
     def _build(self, old: Optional[nn.Module] = None) -> None:
-        module = self.model.attrs["build"](self.cfg["width"], self.cfg["labels"])
+        with building():
+            module = self.model.attrs["build"](self.cfg["width"], self.cfg["labels"])
         if old is not None:
             module.copy_from(old)
         set_module(self.model, module.to(self._device()).eval())
@@ -175,6 +187,9 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         Raises:
             UserError: No example is annotated for this head.
         """
+        if nlp is not None:
+            check_score_weights(nlp)
+            check_augmenters(nlp, self, get_examples)
         self.teacher = make_teacher(teacher, self, teacher_steps)
         if labels is not None:
             for label in labels:
@@ -182,6 +197,8 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         else:
             self._find_labels(get_examples)
         self.check_labels()
+        if nlp is not None:
+            check_places(nlp, self)
         self.cfg["width"] = self.transformer.width
         self._build()
 

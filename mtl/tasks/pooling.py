@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from mtl.encoder.model.vectors import TokenVectors
 
+UNTRAINED_BIAS = -5.0  # of a label that is added to a trained head: a probability below 1% until it is trained
+
 
 def mean_pooled(tokens: TokenVectors) -> Tensor:
     """Shape (items, width): the mean of each item's token vectors, over the tokens that have subwords; 0 if none has."""
@@ -38,12 +40,14 @@ def pooled_spans(tokens: TokenVectors, starts: np.ndarray, ends: np.ndarray) -> 
 
 @torch.no_grad()
 def copy_label_rows(new: Any, old: Any) -> None:
-    """Give `new.output` the rows of `old.output` for the labels that both have."""
+    """Give `new.output` the rows of `old.output` for the labels that both have. New ones start out improbable."""
     labels: Sequence[str] = old.labels
     for i, label in enumerate(new.labels):
         if label in labels:
             new.output.weight[i] = old.output.weight[labels.index(label)]
             new.output.bias[i] = old.output.bias[labels.index(label)]
+        else:
+            new.output.bias[i] = UNTRAINED_BIAS
 
 
 def linear_output(width: int, outputs: int) -> nn.Linear:

@@ -13,6 +13,7 @@ from mtl.encoder.batch import EncoderBatch
 from mtl.encoder.component import Transformer
 from mtl.tasks.loss import Loss, with_consistency
 from mtl.tasks.teacher import Teacher
+from mtl.torch_model import training
 
 Rows = List[Tuple[int, Example]]  # index in the batch, example
 
@@ -55,7 +56,8 @@ class HeadUpdate:
         if not distributed.sum_over_ranks(len(rows)):
             return losses
         try:
-            self._backward(rows, self.transformer.batch(examples), drop, losses)
+            with training():
+                self._backward(rows, self.transformer.batch(examples), drop, losses)
         except Exception:
             self.transformer.abandon_update()
             raise
@@ -67,7 +69,7 @@ class HeadUpdate:
         module = self.training_module.train()
         try:
             batch_loss = self._loss(rows, batch, drop)
-            loss = self._rank_share(batch_loss)
+            loss, count = self._rank_share(batch_loss)
             if self.teacher is not None:
                 loss = self._taught(self.teacher, batch_loss, loss, rows, batch, drop)
         finally:
@@ -79,9 +81,15 @@ class HeadUpdate:
             came_from_here = not math.isfinite(loss.item())
             self.transformer.report_non_finite_loss(self.name, [eg.predicted for _, eg in rows] if came_from_here else [])
             return
+        share = self.transformer.updates.share(self.name, count) if count else 1.0
         if loss.requires_grad:
+            if share < 1:  # the head's own gradient is the mean over the parts of a step, too
+                for parameter in self.training_module.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(1 - share)
+                loss = loss * share
             loss.backward()
-        batch.collect(self.name, value)
+        batch.collect(self.name, value, count, 1 / share)
         losses[self.name] += value
 
     def _loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
@@ -94,12 +102,15 @@ class HeadUpdate:
         return first
 
     @staticmethod
-    def _rank_share(loss: Optional[Loss]) -> Optional[Tensor]:
-        """This rank's part of the mean loss over all ranks; the parts sum up to it. None if no rank has anything to use."""
+    def _rank_share(loss: Optional[Loss]) -> Tuple[Optional[Tensor], float]:
+        """This rank's part of the mean loss over all ranks, and what that is the mean over.
+
+        The parts sum up to the mean. None if no rank has anything to use.
+        """
         count = distributed.sum_over_ranks(loss.count if loss is not None else 0.0)
         if not count:
-            return None
-        return loss.mean * (loss.count / count) if loss is not None else torch.zeros(())
+            return None, 0.0
+        return (loss.mean * (loss.count / count) if loss is not None else torch.zeros(())), count
 
     def _taught(
         self, teacher: Teacher, batch_loss: Optional[Loss], loss: Optional[Tensor], rows: Rows, batch: EncoderBatch, drop: float
@@ -109,7 +120,7 @@ class HeadUpdate:
         if share == 0:
             return loss
         soft = teacher.soft_loss(batch_loss, rows)
-        taught = self._rank_share(soft if soft is not None or not rows else self._loss(teacher.rows(rows), batch, drop))
+        taught, _ = self._rank_share(soft if soft is not None or not rows else self._loss(teacher.rows(rows), batch, drop))
         if loss is None or taught is None:
             return loss if taught is None else taught
         return (1 - share) * loss + share * taught

@@ -10,6 +10,7 @@ from thinc.api import Optimizer
 from mtl.encoder.pretrained.architecture import layer_of
 from mtl.errors import UserError, check_range
 from mtl.optimization import parameter_groups
+from mtl.settings import ByName, by_name
 from mtl.torch_model import Parameters
 
 Rate = Union[float, Iterable[float]]
@@ -28,7 +29,7 @@ class TorchOptimizer(Optimizer):
         head_lr_multiplier (float): Factor on the rate for heads, which start from scratch.
         layer_lr_decay (float): Factor on the rate for each layer further down.
         grad_clip (float): Maximum norm of the gradient over all parameters; 0 for none.
-        lr_multipliers (Dict[str, float]): Regular expression -> factor on the rate of the parameters whose name it matches, such
+        lr_multipliers (ByName[float]): Regular expression -> factor on the rate of the parameters whose name it matches, such
             as "transformer.encoder.layer.0..." or "ner.output.weight". 0 freezes them.
         ema_decay (float): Keep an exponential moving average of all weights, which evaluations and saved pipelines use; 0
             for none.
@@ -43,7 +44,7 @@ class TorchOptimizer(Optimizer):
 
     def __init__(
         self, make: Callable[..., torch.optim.Optimizer], learn_rate: Rate, *, weight_decay: float, head_lr_multiplier: float,
-        layer_lr_decay: float, grad_clip: float, lr_multipliers: Dict[str, float], ema_decay: float, l2_sp: float,
+        layer_lr_decay: float, grad_clip: float, lr_multipliers: ByName[float], ema_decay: float, l2_sp: float,
         unfreeze_every: int,
     ) -> None:  # fmt: skip
         check_range("optimizer.weight_decay", weight_decay, 0.0)
@@ -53,6 +54,7 @@ class TorchOptimizer(Optimizer):
         check_range("optimizer.ema_decay", ema_decay, 0.0, 0.99999)
         check_range("optimizer.l2_sp", l2_sp, 0.0)
         check_range("optimizer.unfreeze_every", unfreeze_every, 0)
+        lr_multipliers = by_name("training.optimizer.lr_multipliers", lr_multipliers)
         for pattern, factor in lr_multipliers.items():
             check_range(f"optimizer.lr_multipliers.{pattern}", factor, 0.0)
         super().__init__(
@@ -63,7 +65,7 @@ class TorchOptimizer(Optimizer):
             L2_is_weight_decay=True,  # type: ignore[arg-type]
         )
         self.make, self.weight_decay, self.head_lr_multiplier = make, weight_decay, head_lr_multiplier
-        self.layer_lr_decay, self.max_norm, self.lr_multipliers = layer_lr_decay, grad_clip, dict(lr_multipliers)
+        self.layer_lr_decay, self.max_norm, self.lr_multipliers = layer_lr_decay, grad_clip, lr_multipliers
         self.ema_decay, self.l2_sp, self.unfreeze_every, self.steps = ema_decay, l2_sp, unfreeze_every, 0
         self.initial: Dict[str, torch.Tensor] = {}  # weights that are pulled back, as they started
         self.torch: Optional[torch.optim.Optimizer] = None
@@ -210,7 +212,7 @@ class TorchOptimizer(Optimizer):
 
 def adamw(
     learn_rate: Rate = 5e-5, weight_decay: float = 0.01, head_lr_multiplier: float = 10.0, layer_lr_decay: float = 1.0,
-    grad_clip: float = 1.0, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, lr_multipliers: Dict[str, float] = {},
+    grad_clip: float = 1.0, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, lr_multipliers: ByName[float] = {},
     ema_decay: float = 0.0, l2_sp: float = 0.0, unfreeze_every: int = 0,
 ) -> TorchOptimizer:  # fmt: skip
     """Optimizer `mtl.AdamW.v1` (Loshchilov and Hutter 2019). See `TorchOptimizer` and `torch.optim.AdamW`."""
@@ -226,7 +228,7 @@ def adamw(
 
 def adam(
     learn_rate: Rate = 5e-5, head_lr_multiplier: float = 10.0, layer_lr_decay: float = 1.0, grad_clip: float = 1.0,
-    beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, lr_multipliers: Dict[str, float] = {},
+    beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, lr_multipliers: ByName[float] = {},
     ema_decay: float = 0.0, l2_sp: float = 0.0, unfreeze_every: int = 0,
 ) -> TorchOptimizer:  # fmt: skip
     """Optimizer `mtl.Adam.v1`: without weight decay. See `TorchOptimizer`."""
@@ -238,7 +240,7 @@ def adam(
 
 def sgd(
     learn_rate: Rate = 1e-2, weight_decay: float = 0.0, head_lr_multiplier: float = 1.0, layer_lr_decay: float = 1.0,
-    grad_clip: float = 1.0, momentum: float = 0.9, lr_multipliers: Dict[str, float] = {},
+    grad_clip: float = 1.0, momentum: float = 0.9, lr_multipliers: ByName[float] = {},
     ema_decay: float = 0.0, l2_sp: float = 0.0, unfreeze_every: int = 0,
 ) -> TorchOptimizer:  # fmt: skip
     """Optimizer `mtl.SGD.v1`, with momentum. See `TorchOptimizer` and `torch.optim.SGD`."""
@@ -254,7 +256,7 @@ def sgd(
 
 def rmsprop(
     learn_rate: Rate = 1e-4, weight_decay: float = 0.0, head_lr_multiplier: float = 1.0, layer_lr_decay: float = 1.0,
-    grad_clip: float = 1.0, alpha: float = 0.99, lr_multipliers: Dict[str, float] = {},
+    grad_clip: float = 1.0, alpha: float = 0.99, lr_multipliers: ByName[float] = {},
     ema_decay: float = 0.0, l2_sp: float = 0.0, unfreeze_every: int = 0,
 ) -> TorchOptimizer:  # fmt: skip
     """Optimizer `mtl.RMSprop.v1`. See `TorchOptimizer` and `torch.optim.RMSprop`."""

@@ -54,6 +54,14 @@ class TaskGradients:
         gradients = self.parts.setdefault(task, {})
         gradients[part] = gradients[part] + gradient if part in gradients else gradient
 
+    def average(self, task: str, new: Dict[int, Tensor], share: float) -> None:
+        """Let the task's gradient be the mean of itself and another one, which has this share of the weight."""
+        gradients = self.parts.setdefault(task, {})
+        for part in gradients.keys() - new.keys() if share < 1 else ():
+            gradients[part] = (1 - share) * gradients[part]
+        for part, gradient in new.items():
+            gradients[part] = torch.lerp(gradients[part], gradient, share) if part in gradients else share * gradient
+
     @property
     def tasks(self) -> List[str]:
         """The tasks that have a gradient."""

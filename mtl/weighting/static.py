@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, Dict, Tuple
 
 from mtl.errors import check_range
+from mtl.settings import ByName, by_name
 from mtl.weighting.base import NormalizedWeighting
 from mtl.weighting.gradients import Gramian
 
@@ -13,15 +14,16 @@ class StaticWeighting(NormalizedWeighting):
     Kurin et al. 2022 (https://arxiv.org/abs/2201.04122) found no adaptive method that beats tuned static weights.
 
     Args:
-        weights (Dict[str, float]): By component name; 1.0 for those not named.
+        weights (ByName[float]): By component name; 1.0 for those not named.
         normalize (bool): Divide by the initial loss.
-        anneal (Dict[str, int]): By component name, the number of updates over which its weight falls linearly to 0.
+        anneal (ByName[int]): By component name, the number of updates over which its weight falls linearly to 0.
     """
 
     state_keys: ClassVar[Tuple[str, ...]] = (*NormalizedWeighting.state_keys, "steps")
 
-    def __init__(self, weights: Dict[str, float], normalize: bool, anneal: Dict[str, int] = {}) -> None:
+    def __init__(self, weights: ByName[float], normalize: bool, anneal: ByName[int] = {}) -> None:
         super().__init__(normalize)
+        weights, anneal = by_name("weighting.weights", weights), by_name("weighting.anneal", anneal)
         for task, weight in weights.items():
             check_range(f"weighting.weights.{task}", weight, 0.0)
         for task, steps in anneal.items():
@@ -46,13 +48,13 @@ class StaticWeighting(NormalizedWeighting):
         return self._remaining(task) == 0.0
 
 
-def static_weighting(weights: Dict[str, float] = {}, normalize: bool = True, anneal: Dict[str, int] = {}) -> StaticWeighting:
+def static_weighting(weights: ByName[float] = {}, normalize: bool = True, anneal: ByName[int] = {}) -> StaticWeighting:
     """Weighting `mtl.StaticWeighting.v1`: a fixed weight for each task, divided by the task's initial loss.
 
     Args:
-        weights (Dict[str, float]): Weight by component name; 1.0 for those not named.
+        weights (ByName[float]): Weight by component name; 1.0 for those not named.
         normalize (bool): Divide each task by its initial loss, so that tasks of different scale start level.
-        anneal (Dict[str, int]): By component name, the number of updates over which its weight falls linearly to 0.
+        anneal (ByName[int]): By component name, the number of updates over which its weight falls linearly to 0.
 
     Raises:
         UserError: A weight is negative, or a number of updates is below 1.

@@ -4,6 +4,7 @@ IOB1 (CoNLL-2003: B- only between adjacent entities of the same type), IOB2 (eve
 BILUO) are told apart by the tags in the file.
 """
 
+import re
 from typing import Iterator, List, Set, Tuple
 
 from mtl.data.records import Entity, Lines, Record, Report, numbered_lines
@@ -42,7 +43,7 @@ def _documents(lines: Lines) -> Iterator[List[Lines]]:
     sentence: Lines = []
     for number, line in lines + [(0, "")]:
         is_mark = line.startswith("-DOCSTART-")
-        if line.strip() and not is_mark:
+        if line.strip(" \t") and not is_mark:
             if not (line.startswith("# ") and line.split()[-1][:2] not in ("O", "B-", "I-")):
                 sentence.append((number, line))
             continue
@@ -58,8 +59,8 @@ def _tagged_tokens(path: str, sentence: Lines) -> TaggedTokens:
     """The first and the last column of each line."""
     rows = []
     for number, line in sentence:
-        fields = line.split("\t") if "\t" in line else line.split()
-        fields = [field.strip() for field in fields]
+        # Other blanks, such as a no-break space, are part of the token.
+        fields = [field.strip(" ") for field in (line.split("\t") if "\t" in line else re.split(" +", line.strip(" ")))]
         if len(fields) < 2 or not fields[-1]:
             raise UserError(f"{path}, line {number}: a token and a tag are needed, got {line!r}")
         tag = fields[-1]

@@ -28,7 +28,7 @@ def read_jsonl(path: str, report: Report) -> Iterator[Record]:
 
     Args:
         path (str): The file.
-        report (Report): Not used; all readers take one.
+        report (Report): Counts the rows that an annotator has rejected or ignored.
 
     Raises:
         UserError: A line is not a JSON object, has no text, or its annotation has the wrong shape.
@@ -39,7 +39,31 @@ def read_jsonl(path: str, report: Report) -> Iterator[Record]:
             row = parse_json(line, where)
             if not isinstance(row, dict):
                 raise UserError(f"{where}: a JSON object is needed, one document per line")
-            yield _json_record(row, where)
+            if _is_decided(row, where, report):
+                yield _json_record(row, where)
+
+
+def _is_decided(row: Dict[str, Any], where: str, report: Report) -> bool:
+    """Read what an annotator has decided on a row of Prodigy's ("answer"), and whether it says anything.
+
+    A rejected category does not hold; what is right where spans or questions were rejected is not known.
+    """
+    answer = row.pop("answer", "accept")
+    if answer == "accept":
+        return True
+    if answer == "ignore":
+        report.count("rows left out because the annotator ignored them")
+        return False
+    if answer != "reject":
+        raise UserError(f'{where}: "answer" must be accept, reject or ignore, got {answer!r}')
+    if row.get("label") is None:
+        report.count("rows left out because the annotator rejected them")
+        return False
+    report.count("rejected categories, read as not holding")
+    for name in ("entities", "spans", "qas", "questions", "score"):
+        row.pop(name, None)
+    row["cats"] = {_label(row.pop("label"), '"label"'): 0.0}
+    return True
 
 
 def _json_record(row: Dict[str, Any], where: str) -> Record:

@@ -24,7 +24,7 @@ from mtl.encoder.runtime.precision import BACKENDS, PRECISIONS, training_autocas
 from mtl.encoder.runtime.workers import worker_count
 from mtl.errors import UserError, check_choice, check_range
 from mtl.timing import stage
-from mtl.torch_model import Parameters
+from mtl.torch_model import Parameters, predicting
 
 # Architectures that turn a mask of (batch, length) into one of (batch, 1, length, length), which costs a small encoder more than
 # a layer does. A mask of (batch, 1, length) they only broadcast.
@@ -165,6 +165,10 @@ class Encoder(nn.Module):
             if count and depth_of(name, layers) <= count:
                 parameter.requires_grad_(False)
 
+    def prompt_fits(self, prompt: str) -> bool:
+        """Whether a prompt leaves enough room in the window for text."""
+        return self._layout.room(prompt) >= MIN_CAPACITY
+
     def encode(
         self, docs: Sequence[TokenizedText], prompts: Optional[Sequence[str]] = None, *, train: bool = False
     ) -> TokenVectors:
@@ -185,7 +189,7 @@ class Encoder(nn.Module):
             windows, aligned = self._layout(docs, prompts)
         self.passes += len(docs)
         if not train:
-            with stage("encode"), torch.inference_mode():
+            with stage("encode"), predicting():
                 workers = worker_count(self.device)
                 workers = workers if len(windows.sizes) >= workers else 1  # a few windows get all threads each
                 model = self.inference.model(self.model, workers)

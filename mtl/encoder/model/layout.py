@@ -99,6 +99,11 @@ class WindowLayout:
         aligned[token] = True
         return Windows(ids, sizes, prompt_sizes[item], item, np.stack([token, window, position], 1)), aligned
 
+    def room(self, prompt: str) -> int:
+        """How many subwords of text fit in a window beside a prompt."""
+        ids = self.tokenizer.backend_tokenizer.encode(prompt, add_special_tokens=False).ids
+        return self.window - self.template.specials(bool(ids)) - len(ids)
+
     def _cut(
         self,
         alignment: _Alignment,

@@ -16,6 +16,10 @@ SPLIT_AT_SPACES = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")  # pre-t
 WORKS_ON_WORDS = ("BertNormalizer", "Lowercase", "StripAccents", "NFC", "NFD", "NFKC", "NFKD")  # normalizers
 
 
+# By code point; the last is U+3000. A token of white space alone is `Token.is_space` in spaCy.
+WHITE_SPACE = np.array([chr(i).isspace() for i in range(0x3002)])
+
+
 @dataclass
 class TokenizedText:
     """A document for the encoder.
@@ -202,7 +206,8 @@ def align(docs: Sequence[TokenizedText], subwords: Subwords) -> Tuple[np.ndarray
 
     Returns:
         Tuple[np.ndarray, np.ndarray]: The tokens and the subwords of all pairs, both of shape (pairs,) and counted over all
-            texts, tokens ascending. A subword that covers several tokens is in several pairs, a token without subwords in none.
+            texts, tokens ascending. A subword that covers several tokens is in several pairs. A token without subwords is in
+            none; nor is white space, which some tokenizers make part of subwords and others drop.
     """
     shift = np.cumsum([0, *(len(doc.text) + 1 for doc in docs)])[:-1]
     subword_shift = np.repeat(shift, subwords.counts)
@@ -215,7 +220,16 @@ def align(docs: Sequence[TokenizedText], subwords: Subwords) -> Tuple[np.ndarray
     covered = np.where(ends > starts, np.maximum(after - first, 0), 0)
     subword = np.repeat(np.arange(len(starts)), covered)
     token = ranges(first, covered)
+    is_text = ~_blank(docs, token_starts, token_ends)[token]
+    token, subword = token[is_text], subword[is_text]
     if np.any(token[1:] < token[:-1]):  # offsets may be out of order if the tokenizer normalizes
         order = np.argsort(token, kind="stable")
         token, subword = token[order], subword[order]
     return token, subword
+
+
+def _blank(docs: Sequence[TokenizedText], starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Which tokens are white space alone. Characters are counted over all texts, with one between two of them."""
+    characters = np.frombuffer("\n".join([doc.text for doc in docs]).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    others = np.append(0, np.cumsum(~WHITE_SPACE[np.minimum(characters, len(WHITE_SPACE) - 1)]))
+    return others[starts] == others[ends]

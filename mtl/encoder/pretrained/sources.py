@@ -10,6 +10,7 @@ from transformers.utils import logging
 
 from mtl.errors import UserError
 from mtl.files import sha256_of
+from mtl.torch_model import building
 
 # Hub name -> package with a copy of it, folder in the package, sha256 of model.safetensors.
 PACKAGED = {
@@ -88,7 +89,7 @@ def load_pretrained(auto_class: Any, name: str, **kwargs: Any) -> Tuple[Any, Any
         UserError: There is no such model.
     """
     try:
-        with _quiet():  # transformers would warn of missing weights
+        with _quiet(), building():  # transformers would warn of missing weights
             return auto_class.from_pretrained(resolve_encoder(name), output_loading_info=True, **kwargs)
     except (OSError, KeyError) as error:
         raise UserError(

@@ -1,13 +1,12 @@
 """`mtl_ner`: sets `doc.ents`, and `doc.spans["ner"]` with the probability of each entity."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
 import numpy as np
-import torch
 from spacy.language import Language
 from spacy.scorer import get_ner_prf
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc, Span, SpanGroup, Token
 from spacy.training import Example
 from thinc.api import Config, Model
 
@@ -19,10 +18,10 @@ from mtl.tasks.ner.bio import bio_spans
 from mtl.tasks.ner.crf import span_probabilities
 from mtl.tasks.ner.gold import allowed_tags
 from mtl.tasks.ner.module import CRFTagger, aligned_steps
-from mtl.tasks.ner.task import NERTask
+from mtl.tasks.ner.task import NERTask, trimmed_entities
 from mtl.tasks.ner.viterbi import viterbi
 from mtl.tasks.training import Rows
-from mtl.torch_model import torch_model
+from mtl.torch_model import predicting, torch_model
 
 DEFAULT_CONFIG = """
 [ner]
@@ -61,8 +60,20 @@ def make_ner_scorer() -> Callable:
 
 def score_ner(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
     """Precision, recall and F1 of exact entities over the annotated examples. Spans over unannotated tokens do not count."""
-    annotated = [eg for eg in examples if eg.reference.has_annotation("ENT_IOB")]
+    annotated = [_with_trimmed_gold(eg) for eg in examples if eg.reference.has_annotation("ENT_IOB")]
     return get_ner_prf(annotated) if annotated else {}
+
+
+def _with_trimmed_gold(example: Example) -> Example:
+    """The example, or one whose gold entities have no white space at their edges, as predicted ones have none."""
+    trimmed = trimmed_entities(example.reference)
+    if trimmed == list(example.reference.ents):
+        return example
+    reference = example.reference.copy()
+    missing = [reference[token.i : token.i + 1] for token in reference if token.ent_iob == 0]
+    spans = [Span(reference, span.start, span.end, label=span.label) for span in trimmed]
+    reference.set_ents(spans, missing=missing, default="outside")
+    return Example(example.predicted, reference)
 
 
 @dataclass
@@ -95,6 +106,9 @@ class EntityTagger(Head):
     def __init__(self, vocab, model: Model, name: str = "ner", *, confidence: bool = True, scorer=None) -> None:
         super().__init__(vocab, model, name, task=NERTask(), scorer=scorer, confidence=confidence)
 
+    def score_names(self) -> Set[str]:
+        return {"ents_f", "ents_p", "ents_r"}
+
     def check_labels(self) -> None:
         if not self.labels:
             raise UserError(f"the head {self.name!r} has no labels: there is no entity in the annotated documents")
@@ -116,7 +130,7 @@ class EntityTagger(Head):
         """The best valid tag sequence of each Doc, as entities."""
         docs = list(docs)
         module = self.prediction_module
-        with torch.inference_mode():
+        with predicting():
             tokens = self.vectors(docs)
             vectors, lengths, steps = aligned_steps(tokens)
             emissions = module(vectors).float().cpu().numpy()
@@ -142,11 +156,13 @@ class EntityTagger(Head):
         scores = np.zeros(len(entities.doc)) if entities.score is None else entities.score
         scores_by_doc = np.split(scores, np.searchsorted(entities.doc, np.arange(1, len(docs))))
         for doc, spans, doc_scores in zip(docs, spans_by_doc, scores_by_doc):
+            blocked = [doc[token.i : token.i + 1] for token in doc if is_blocked(token)] if doc.has_annotation("ENT_IOB") else []
             others = self._set_by_others(doc)
-            if others:
-                is_free = np.array([not any(token.ent_type for token in span) for span in spans], dtype=bool)
+            if others or blocked:
+                closed = {token.i for span in (*others, *blocked) for token in span}
+                is_free = np.array([closed.isdisjoint(range(span.start, span.end)) for span in spans], dtype=bool)
                 spans, doc_scores = [span for span, free in zip(spans, is_free) if free], doc_scores[is_free]
-            doc.set_ents([*others, *spans], default="outside")
+            doc.set_ents([*others, *spans], blocked=blocked, default="outside")
             if entities.score is not None:
                 doc.spans[self.name] = SpanGroup(doc, name=self.name, spans=spans, attrs={"scores": doc_scores.tolist()})
         self.transformer.release(docs, self.name)
@@ -170,6 +186,11 @@ class EntityTagger(Head):
         others = [ent for ent in doc.ents if (ent.start, ent.end, ent.label) not in previous]
         doc.set_ents(others, default="outside")
         return others
+
+
+def is_blocked(token: Token) -> bool:
+    """Whether another component has said that no entity may be here (`doc.set_ents(blocked=...)`)."""
+    return token.ent_iob_ == "B" and not token.ent_type
 
 
 Language.factory(

@@ -7,7 +7,7 @@ from spacy.attrs import ENT_IOB
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from mtl.data.docs import widened_span
+from mtl.data.docs import widened_span, without_edge_space
 
 
 def allowed_tags(example: Example, labels: List[str], tokens: np.ndarray) -> np.ndarray:
@@ -57,7 +57,7 @@ def _entities(predicted: Doc, reference: Doc) -> Tuple[List[Tuple[int, int, str]
     for token in np.flatnonzero(reference.to_array(ENT_IOB) == 0):
         start = reference[int(token)].idx
         _cover(missing, predicted, start, start + len(reference[int(token)]))
-    for ent in reference.ents:
+    for ent in (span for ent in reference.ents if (span := without_edge_space(ent)) is not None):
         span = predicted.char_span(ent.start_char, ent.end_char)
         if span is None:
             _cover(missing, predicted, ent.start_char, ent.end_char)

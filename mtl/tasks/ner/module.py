@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mtl.encoder.model.vectors import TokenVectors
 from mtl.tasks.ner.bio import bio_constraints, bio_tags
 from mtl.tasks.ner.crf import crf_loss
-from mtl.tasks.pooling import linear_output
+from mtl.tasks.pooling import UNTRAINED_BIAS, linear_output
 
 
 class CRFTagger(nn.Module):
@@ -61,6 +61,7 @@ class CRFTagger(nn.Module):
         new = [i for i, tag in enumerate(self.tags) if tag in old.tags]
         known = [old.tags.index(self.tags[i]) for i in new]
         with torch.no_grad():
+            self.output.bias.fill_(UNTRAINED_BIAS)
             self.output.weight[new] = old.output.weight[known]
             self.output.bias[new] = old.output.bias[known]
             self.start[new] = old.start[known]

@@ -9,7 +9,7 @@ from spacy.tokens import Doc, Span, Token
 from spacy.training import Example
 from spacy.util import filter_spans
 
-from mtl.data.docs import bare_doc, widened_span
+from mtl.data.docs import bare_doc, trimmed_offsets, widened_span, without_edge_space
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 from mtl.registry import Change, ProbeItem, Score, Task
@@ -75,6 +75,11 @@ class NERTask(Task):
         return [ProbeItem(None, [token.ent_type_ for token in doc])]
 
 
+def trimmed_entities(doc: Doc) -> List[Span]:
+    """The document's entities without white space at their edges, in documents of any origin."""
+    return [span for ent in doc.ents if (span := without_edge_space(ent)) is not None]
+
+
 def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: Report) -> None:
     """Set `doc.ents` from character offsets.
 
@@ -94,12 +99,13 @@ def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: R
                 f"{len(doc.text)} characters"
             )
         mention = doc.text[entity.start : entity.end]
-        start, end = entity.start, entity.end
-        if mention != mention.strip() and mention.strip():
+        start, end = trimmed_offsets(doc.text, entity.start, entity.end)
+        if start == end:
+            report.note("entities of white space left out", f"{record.where}: {entity.label} {mention!r}")
+            continue
+        if mention != doc.text[start:end]:
             report.note("entities trimmed of white space", f"{record.where}: {entity.label} {mention!r}")
-            start += len(mention) - len(mention.lstrip())
             mention = mention.strip()
-            end = start + len(mention)
         span = doc.char_span(start, end, label=entity.label)
         if span is None:
             outer = widened_span(doc, start, end)

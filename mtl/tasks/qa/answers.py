@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from spacy.tokens import Doc, Span
 
 from mtl.errors import UserError
+from mtl.extensions import install_extension
 
 if TYPE_CHECKING:
     from mtl.tasks.qa.component import QuestionAnswerer
@@ -51,12 +52,10 @@ class Answer:
 def register_head(head: "QuestionAnswerer") -> None:
     """Let a head answer Docs with its vocabulary, and install the extensions."""
     _heads[id(head)] = head
-    if not Doc.has_extension("questions"):
-        Doc.set_extension("questions", default=None)
-    if not Doc.has_extension("answers"):
-        Doc.set_extension("answers", getter=_answers)
-    if not Doc.has_extension("ask"):
-        Doc.set_extension("ask", method=_ask)
+    needed_by = f"the question answering head {head.name!r}"
+    install_extension(Doc, "questions", needed_by, default=None)
+    install_extension(Doc, "answers", needed_by, getter=_answers)
+    install_extension(Doc, "ask", needed_by, method=_ask)
 
 
 def remember_head(doc: Doc, head: "QuestionAnswerer") -> None:
@@ -85,8 +84,14 @@ def _ask(doc: Doc, question: str, n: Optional[int] = None) -> Union[Answer, List
     """`doc._.ask(question)`: the best answer. `doc._.ask(question, n=3)`: a list of the best ones, best first."""
     head = _head_of.get(doc)
     if head is None:  # the last one made, which in a pipeline with several is the last one that Docs go through
-        heads = [reference() for reference in reversed(_heads.valuerefs())]
-        head = next((head for head in heads if head is not None and head.vocab is doc.vocab and head.model.shims), None)
+        made = [reference() for reference in reversed(_heads.valuerefs())]
+        heads = [head for head in made if head is not None and head.vocab is doc.vocab and head.model.shims]
+        if len({id(head.transformer) for head in heads}) > 1:
+            raise UserError(
+                "doc._.ask: several pipelines have this Doc's vocabulary, and none has processed it. Process it with one of them "
+                "first, or ask its head: nlp.get_pipe('qa').ask(doc, question)"
+            )
+        head = heads[0] if heads else None
     if head is None:
         raise UserError("doc._.ask: no pipeline with an 'mtl_qa' component made this Doc; load one, and make the Doc with it")
     answers = head.ask(doc, question, 1 if n is None else n)

@@ -4,11 +4,11 @@
 where the answers are known as they were written, "answers" {id: texts}. A question without a span has no answer in the text.
 """
 
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc, Span, SpanGroup
 
-from mtl.data.docs import widened_span
+from mtl.data.docs import trimmed_offsets, widened_span
 from mtl.data.records import GoldAnswer, Question, Record, Report
 from mtl.errors import UserError
 
@@ -43,7 +43,8 @@ def set_gold_questions(doc: Doc, record: Record, questions: Sequence[Question], 
             raise UserError(f"{record.where}: question {question.id!r} is empty")
         if question.id in texts:
             raise UserError(f"{record.where}: the question id {question.id!r} is used twice")
-        offsets = [place for answer in question.answers if (place := _locate(doc.text, answer, record, report)) is not None]
+        located = [place for answer in question.answers if (place := _locate(doc.text, answer, record, report)) is not None]
+        offsets = _without_edge_space(doc.text, located, record, report)
         if question.answers and not offsets:
             report.count("questions left out because none of their answers is in the text")
             continue
@@ -58,7 +59,21 @@ def set_gold_questions(doc: Doc, record: Record, questions: Sequence[Question], 
     doc.spans[GOLD] = SpanGroup(doc, name=GOLD, spans=spans, attrs={"questions": texts, "answers": answers})
 
 
-def _locate(text: str, answer: GoldAnswer, record: Record, report: Report) -> Optional[tuple]:
+def _without_edge_space(text: str, places: Sequence[Tuple[int, int]], record: Record, report: Report) -> List[Tuple[int, int]]:
+    """The answers' offsets without white space at the edges, and without answers that are nothing else."""
+    trimmed = []
+    for start, end in places:
+        first, last = trimmed_offsets(text, start, end)
+        if first == last:
+            report.note("answers of white space left out", f"{record.where}: answer {text[start:end]!r}")
+            continue
+        if (first, last) != (start, end):
+            report.note("answers trimmed of white space", f"{record.where}: answer {text[start:end][:60]!r}")
+        trimmed.append((first, last))
+    return trimmed
+
+
+def _locate(text: str, answer: GoldAnswer, record: Record, report: Report) -> Optional[Tuple[int, int]]:
     """The answer's offsets: as given, or the nearest place within `REPAIR_DISTANCE` that has its text."""
     size = len(answer.text)
     if size and text[answer.start : answer.start + size] == answer.text:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
 import numpy as np
 import torch
@@ -14,12 +14,13 @@ from torch import nn
 
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError
+from mtl.extensions import install_extension
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
 from mtl.tasks.regressor.module import Regressor
 from mtl.tasks.regressor.task import RegressorTask, gold_number, set_gold_number
 from mtl.tasks.training import Rows
-from mtl.torch_model import torch_model
+from mtl.torch_model import predicting, torch_model
 
 DEFAULT_CONFIG = """
 [regressor]
@@ -100,12 +101,14 @@ class DocumentRegressor(Head):
             )
         super().__init__(vocab, model, name, task=RegressorTask(key), scorer=scorer, key=key, mean=0.0, deviation=1.0)
         self._numbers: List[float] = []  # of the whole corpus, from `scan`
-        if not Doc.has_extension(key):
-            Doc.set_extension(key, default=None)
+        install_extension(Doc, key, f"components.{name}.key", default=None)
 
     def add_label(self, label: str) -> int:
         """Raises a `UserError`: the head has no labels."""
         raise UserError(f"the head {self.name!r} predicts a number, and has no labels")
+
+    def places(self) -> Set[str]:
+        return {f"doc._.{self.cfg['key']}"}
 
     def scan(self, references: Iterable[Doc]) -> None:
         numbers = [gold_number(reference, self.cfg["key"]) for reference in references]
@@ -139,7 +142,7 @@ class DocumentRegressor(Head):
         if not docs:
             return []
         module = self.prediction_module
-        with torch.inference_mode():
+        with predicting():
             numbers = module(self.vectors(docs)).double().cpu() * self.cfg["deviation"] + self.cfg["mean"]
         return numbers.tolist()
 

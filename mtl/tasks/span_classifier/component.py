@@ -1,7 +1,7 @@
 """`mtl_span_classifier`: sets attributes of entities, or of the spans of a group."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from thinc.api import Config, Model
 from mtl.data.docs import widened_span
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_range
+from mtl.extensions import install_extension
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss, binary_logits
 from mtl.tasks.span_classifier.gold import KEY, TAKEN, set_span_labels, span_labels
@@ -21,7 +22,7 @@ from mtl.tasks.span_classifier.module import SpanClassifier
 from mtl.tasks.span_classifier.task import SpanClassifierTask
 from mtl.tasks.textcat.module import exclusive_loss, multilabel_loss
 from mtl.tasks.training import Rows
-from mtl.torch_model import torch_model
+from mtl.torch_model import predicting, torch_model
 
 DEFAULT_CONFIG = """
 [span_classifier]
@@ -104,8 +105,10 @@ class SpanLabeller(Head):
             vocab, model, name, task=SpanClassifierTask(key), scorer=scorer, key=key, spans=spans, exclusive=exclusive,
             threshold=threshold,
         )  # fmt: skip
-        if not Span.has_extension(key):
-            Span.set_extension(key, getter=_label_getter(key))
+        install_extension(Span, key, f"components.{name}.key", getter=_label_getter(key))
+
+    def places(self) -> Set[str]:
+        return {f"doc.spans[{self.cfg['key']!r}]"}
 
     def check_labels(self) -> None:
         if len(self.labels) < (2 if self.cfg["exclusive"] else 1):
@@ -156,7 +159,7 @@ class SpanLabeller(Head):
         module = self.prediction_module
         if not any(spans):
             return SpanScores(spans, np.zeros((0, len(self.labels)), dtype=np.float32))
-        with torch.inference_mode():
+        with predicting():
             tokens = self.vectors(docs)
             starts, ends = (
                 np.array([offset + getattr(span, edge) for offset, row in zip(tokens.starts, spans) for span in row])

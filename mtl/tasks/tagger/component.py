@@ -1,10 +1,10 @@
 """`mtl_tagger`: sets `token.tag_`, or `token.pos_`."""
 
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
 import numpy as np
 import torch
-from spacy.attrs import IDS
+from spacy.attrs import IDS, IS_SPACE
 from spacy.language import Language
 from spacy.parts_of_speech import IDS as POS_IDS
 from spacy.scorer import Scorer
@@ -20,7 +20,9 @@ from mtl.tasks.loss import Loss
 from mtl.tasks.tagger.module import TokenClassifier
 from mtl.tasks.tagger.task import ATTRIBUTES, TaggerTask
 from mtl.tasks.training import Rows
-from mtl.torch_model import torch_model
+from mtl.torch_model import predicting, torch_model
+
+SPACE_TAGS = ("_SP", "SP", "SPACE")  # the first is spaCy's, in every language
 
 DEFAULT_CONFIG = """
 [tagger]
@@ -90,6 +92,12 @@ class TokenTagger(Head):
             )
         return super().add_label(label)
 
+    def places(self) -> Set[str]:
+        return {f"token.{self.cfg['attr'].lower()}_"}
+
+    def score_names(self) -> Set[str]:
+        return {f"{self.cfg['attr'].lower()}_acc"}
+
     def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         """Cross-entropy, the mean over the annotated tokens that have subwords."""
         tokens = batch.vectors([(i, None) for i, _ in rows])
@@ -108,7 +116,7 @@ class TokenTagger(Head):
         """For each Doc the index of each token's label. Shape (tokens,)."""
         docs = list(docs)
         module = self.prediction_module
-        with torch.inference_mode():
+        with predicting():
             tokens = self.vectors(docs)
             best = module(tokens.vectors).argmax(-1).cpu().numpy()
         return np.split(best, np.cumsum(tokens.lengths)[:-1]) if docs else []
@@ -122,8 +130,15 @@ class TokenTagger(Head):
             ids = np.array([POS_IDS[label] for label in self.labels], dtype=np.uint64)
         for doc, label_indices in zip(docs, predictions):
             if len(doc):
-                doc.from_array([IDS[self.cfg["attr"]]], ids[label_indices].reshape(-1, 1))
+                values = np.where(doc.to_array(IS_SPACE).astype(bool), self._space_id(), ids[label_indices])
+                doc.from_array([IDS[self.cfg["attr"]]], values.astype(np.uint64).reshape(-1, 1))
         self.transformer.release(docs, self.name)
+
+    def _space_id(self) -> int:
+        """What white space is tagged, which has no vector: as spaCy's own pipelines tag it, or as the training data does."""
+        if self.cfg["attr"] == "POS":
+            return POS_IDS["SPACE"]
+        return self.vocab.strings.add(next((tag for tag in SPACE_TAGS if tag in self.labels), SPACE_TAGS[0]))
 
     def scorer_settings(self) -> Dict[str, Any]:
         return {"attr": self.cfg["attr"]}

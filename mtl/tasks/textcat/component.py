@@ -11,12 +11,13 @@ from thinc.api import Config, Model
 
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_range
+from mtl.settings import ByName, by_name
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss, binary_logits
 from mtl.tasks.textcat.module import Textcat, exclusive_loss, multilabel_loss
 from mtl.tasks.textcat.task import TextcatTask
 from mtl.tasks.training import Rows
-from mtl.torch_model import torch_model
+from mtl.torch_model import predicting, torch_model
 
 DEFAULT_CONFIG = """
 [textcat]
@@ -48,7 +49,7 @@ def textcat_architecture(encoder: Model) -> Model:
 
 def make_textcat(
     nlp: Language, name: str, model: Model, exclusive: bool, threshold: float, label_smoothing: float,
-    class_weights: Dict[str, float], scorer: Optional[Callable],
+    class_weights: ByName[float], scorer: Optional[Callable],
 ) -> "TextCategorizer":  # fmt: skip
     """Factory `mtl_textcat`: see `TextCategorizer`."""
     return TextCategorizer(
@@ -98,21 +99,33 @@ class TextCategorizer(Head):
         threshold (float): The score above which a category counts as assigned when multilabel scores are computed. `doc.cats`
             always holds the scores themselves.
         label_smoothing (float): Share of each target that is spread over all categories, or over yes and no.
-        class_weights (Dict[str, float]): Category -> weight of its examples in the loss; 1 for those not named.
+        class_weights (ByName[float]): Category -> weight of its examples in the loss; 1 for those not named.
     """
 
     def __init__(
         self, vocab, model: Model, name: str = "textcat", *, exclusive: bool, threshold: float, label_smoothing: float = 0.0,
-        class_weights: Dict[str, float] = {}, scorer=None,
+        class_weights: ByName[float] = {}, scorer=None,
     ) -> None:  # fmt: skip
         check_range(f"components.{name}.threshold", threshold, 0.0, 1.0)
         check_range(f"components.{name}.label_smoothing", label_smoothing, 0.0, 0.999)
+        class_weights = by_name(f"components.{name}.class_weights", class_weights)
         for label, weight in class_weights.items():
             check_range(f"components.{name}.class_weights.{label}", weight, 0.0)
         super().__init__(
             vocab, model, name, task=TextcatTask(), scorer=scorer, exclusive=exclusive, threshold=threshold,
             label_smoothing=label_smoothing, class_weights=dict(class_weights),
         )  # fmt: skip
+
+    def is_annotated(self, reference: Doc) -> bool:
+        """Whether one of the head's categories is annotated; before it has any, whether any is."""
+        return any(label in reference.cats for label in self.labels) if self.labels else bool(reference.cats)
+
+    def places(self) -> Set[str]:
+        return {f"doc.cats[{label!r}]" for label in self.labels}
+
+    def score_names(self) -> Set[str]:
+        names = {"cats_score", *(f"cats_{mean}_{kind}" for mean in ("micro", "macro") for kind in "prf"), "cats_macro_auc"}
+        return names | ({"cats_accuracy"} if self.cfg["exclusive"] else set())
 
     def labels_of(self, reference: Doc) -> Iterable[str]:
         """Also the categories that are annotated as not holding."""
@@ -158,7 +171,7 @@ class TextCategorizer(Head):
     def predict(self, docs: Iterable[Doc]) -> List[List[float]]:
         """Scores of the labels, a row for each Doc."""
         module = self.prediction_module
-        with torch.inference_mode():
+        with predicting():
             logits = module(self.vectors(list(docs)))
             scores = logits.softmax(-1) if self.cfg["exclusive"] else logits.sigmoid()
         return scores.tolist()
