@@ -86,8 +86,8 @@ def test_every_score_that_a_head_names_is_one_that_it_reports(tiny, head):
 
 AUGMENTERS = {
     "lower_case": {"@augmenters": "spacy.lower_case.v1", "level": 1.0},
-    "combined": {"@augmenters": "spacy.combined_augmenter.v1", "lower_level": 1.0, "whitespace_level": 0.0,
-                 "whitespace_per_token": 0.0, "whitespace_variants": []},
+    "orth_variants": {"@augmenters": "spacy.orth_variants.v1", "level": 1.0, "lower": 1.0,
+                      "orth_variants": {"single": [], "paired": []}},
 }  # fmt: skip
 
 

@@ -146,7 +146,7 @@ def test_ask_and_evaluate(pipeline, corpus, tmp_path):
     done = mtl("evaluate", pipeline, corpus / "test.spacy", "--train", corpus / "train.spacy", "--out", tmp_path / "m.json")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "m.json").read_text())
-    assert set(result["baselines"]) == {"cats_accuracy", "ents_f", "qa_f1", "qa_em"}
+    assert set(result["baselines"]) == {"ents_f", "qa_f1", "qa_em"}  # the pipeline has none of the test set's categories
     assert {"ents_f", "qa_f1", "qa_em"} <= set(result["scores"]) and result["documents"] == 100
     assert "dictionary of training entities" in done.stdout
 

@@ -14,6 +14,7 @@ from mtl.data.convert import convert_splits
 from mtl.data.docs import read_docs, record_to_doc, write_docs
 from mtl.data.formats.conll import read_conll
 from mtl.data.formats.detect import detect_format, read_records
+from mtl.data.formats.jsonl import read_jsonl
 from mtl.data.records import Entity, GoldAnswer, Question, Record, Report
 from mtl.errors import UserError
 from mtl.tasks.qa.gold import gold_questions
@@ -183,7 +184,7 @@ def test_a_repaired_answer_is_always_the_answers_text(text, start, size, shift):
     answer = text[start : start + size]
     record = Record(text, "here", questions=[Question("1", "Q?", [GoldAnswer(max(0, start + shift), answer)])])
     doc = record_to_doc(record, NLP, Report())
-    assert all(text == answer for text in doc.spans["qa"].attrs["answers"].get("1", []))
+    assert all(text == answer.strip() != "" for text in doc.spans["qa"].attrs["answers"].get("1", []))
 
 
 def test_mentions_off_token_boundaries_are_left_unannotated(tmp_path):

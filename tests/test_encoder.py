@@ -66,7 +66,8 @@ def brute_force_alignment(encoder, doc):
         hidden = encoder.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
     rows = []
     for start, end in zip(doc.starts, doc.ends):
-        subwords = [len(before) + i for i, (s, e) in enumerate(encoding.offsets) if s < end and e > start and e > s]
+        is_text = not doc.text[start:end].isspace()
+        subwords = [len(before) + i for i, (s, e) in enumerate(encoding.offsets) if is_text and s < end and e > start and e > s]
         rows.append(hidden[subwords].mean(0) if subwords else torch.zeros(encoder.width))
     return torch.stack(rows) if rows else torch.zeros(0, encoder.width)
 

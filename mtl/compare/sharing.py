@@ -2,8 +2,9 @@
 
 import re
 from itertools import islice
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
+from spacy.language import Language
 from spacy.training import Example
 from spacy.util import dot_to_object, load_model_from_config, registry
 from thinc.api import Config
@@ -119,6 +120,7 @@ def only_head(config: Config, head: str, heads: Sequence[str]) -> Config:
     removed = {other for other in heads if other != head}
     removed |= {name for name, section in changed["components"].items() if section.get("factory") in auxiliary}
     changed["nlp"]["pipeline"] = [name for name in changed["nlp"]["pipeline"] if name not in removed]
+    _drop_weights(changed, [changed["components"][name] for name in removed], changed["components"][head])
     for section in (changed["components"], changed.get("initialize", {}).get("components", {})):
         for name in removed & set(section):
             del section[name]
@@ -134,6 +136,20 @@ def only_head(config: Config, head: str, heads: Sequence[str]) -> Config:
     section = dot_to_object(changed, ".".join(parents))
     section[corpus] = {"@readers": "mtl.AnnotatedExamples.v1", "corpus": section[corpus]}
     return changed
+
+
+def _drop_weights(config: Config, removed: Sequence[Dict[str, Any]], kept: Dict[str, Any]) -> None:
+    """Take the weight from the scores of removed heads, which nobody reports any more."""
+    dropped = {name for section in removed for name in _score_names(section)} - _score_names(kept)
+    weights = config["training"].get("score_weights", {})
+    weights |= {name: None for name in weights if name in dropped}
+
+
+def _score_names(section: Dict[str, Any]) -> Set[str]:
+    """The scores that a head with this section of the config may report."""
+    names = set(Language.get_factory_meta(section["factory"]).default_score_weights or {}) if "factory" in section else set()
+    tasks = [task.from_settings(section) for task in task_types() if task.factory == section.get("factory")]
+    return names | {score.key for task in tasks for score in task.scores}
 
 
 def single_task_steps(joint: Config, heads: Sequence[str]) -> Tuple[Dict[str, int], Dict[str, float]]:

@@ -169,17 +169,6 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
             if self._heads:
                 raise UserError(f"{setting} names {', '.join(unknown)}; the heads are {', '.join(self.listening_components)}")
 
-    def unknown_in_weighting(self) -> Dict[str, List[str]]:
-        """The names in settings of the weighting that are not those of heads, by setting."""
-        heads = {head.name for head in self._heads.values()} | {name for name, _ in self._stock_listeners}
-        by_setting = self.weighting.settings_by_task().items()
-        unknown = {f"components.{self.name}.weighting.{setting}": sorted(set(names) - heads) for setting, names in by_setting}
-        return {setting: names for setting, names in unknown.items() if names}
-
-    def rename_head(self, old: str, new: str) -> None:
-        """Let a head that was renamed keep its weight."""
-        self.weighting.rename(old, new)
-
     # Prediction
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:

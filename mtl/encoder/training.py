@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
@@ -26,7 +26,6 @@ class SharedTraining:
     name: str
     on_non_finite: str
     words_seen: int
-    unknown_in_weighting: Callable[[], Dict[str, List[str]]]
     _checked_weights: bool
     updates: UpdateState
     _docs: List[Doc]
@@ -68,6 +67,17 @@ class SharedTraining:
                 "%s names %s, which is no head of %r and changes nothing. If a component was renamed, rename it there as well",
                 setting, ", ".join(names), self.name,
             )  # fmt: skip
+
+    def unknown_in_weighting(self) -> Dict[str, List[str]]:
+        """The names in settings of the weighting that are not those of heads, by setting."""
+        heads = {head.name for head in self._heads.values()} | {name for name, _ in self._stock_listeners}
+        by_setting = self.updates.weighting.settings_by_task().items()
+        unknown = {f"components.{self.name}.weighting.{setting}": sorted(set(names) - heads) for setting, names in by_setting}
+        return {setting: names for setting, names in unknown.items() if names}
+
+    def rename_head(self, old: str, new: str) -> None:
+        """Let a head that was renamed keep its weight."""
+        self.updates.weighting.rename(old, new)
 
     def _open(self, docs: List[Doc], *, train: bool) -> EncoderBatch:
         self.take_due_step()

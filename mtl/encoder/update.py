@@ -7,9 +7,9 @@ spaCy calls `update` on every component in turn and `finish_update` either after
                       |                          ^
                       +--close (accumulate)------+
 
-A batch that is closed before a step is requested is one of several parts of a step (`accumulate_gradient`). Their sizes differ, so
-each task's gradient and loss are the mean over all parts by what its loss is the mean over, as if they were one batch. For that
-the tasks' gradients at the parameters are kept apart until the step.
+A batch that is closed before a step is requested is one of several parts of a step (`accumulate_gradient`). Their sizes differ.
+So each task's gradient and loss are means over all parts, weighted by what its loss is the mean over, as if they were one batch.
+For that the tasks' gradients at the parameters are kept apart until the step.
 
 `open` starts a batch; heads collect gradients on it; `request_step` notes the optimizer; `take_step` runs the one backward pass
 through the encoder and steps all parameters together. Whoever reads the weights next calls `take_step`: the next batch, a

@@ -1,8 +1,5 @@
 """`mtl_qa`: answers questions about a Doc, by `doc._.ask(question)` or `doc._.questions` before the pipeline runs."""
 
-import logging
-import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -18,14 +15,13 @@ from mtl.errors import UserError, check_range
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
 from mtl.tasks.qa.answers import ANSWERS, Answer, questions_of, register_head, remember_head
-from mtl.tasks.qa.gold import GOLD, gold_questions, gold_texts
+from mtl.tasks.qa.gold import GOLD, gold_texts
+from mtl.tasks.qa.limits import TrainingLimits
 from mtl.tasks.qa.metrics import best_threshold, score_answers, token_f1
 from mtl.tasks.qa.module import SpanHead, best_spans, span_loss
 from mtl.tasks.qa.task import QATask
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
-
-logger = logging.getLogger(__name__)
 
 CHUNK_TOKENS = 50_000  # tokens of (document, question) pairs that are encoded at once in prediction
 
@@ -116,8 +112,7 @@ class QuestionAnswerer(Head):
         check_range(f"components.{name}.max_answer_tokens", cfg["max_answer_tokens"], 1)
         check_range(f"components.{name}.n_best", cfg["n_best"], 1)
         super().__init__(vocab, model, name, task=QATask(), scorer=scorer, tuned_threshold=None, **cfg)
-        self._questions: Counter = Counter()  # of the training data
-        self._answer_lengths: List[int] = []  # in tokens
+        self._limits = TrainingLimits()
         self._fitting: Dict[str, bool] = {}  # question -> whether it fits in the window
         register_head(self)
 
@@ -145,54 +140,20 @@ class QuestionAnswerer(Head):
 
     def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[str] = None, teacher_steps: int = 0) -> None:
         super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher, teacher_steps=teacher_steps)
-        if not self._questions:
-            for _ in self._noted(eg.reference for eg in get_examples() if self.is_annotated(eg.reference)):
-                pass
-        self._report_unlearnable()
+        if not self._limits.questions:
+            list(self._limits.noting(eg.reference for eg in get_examples()))
+        self._limits.report(self.name, self.transformer.name, self._fits, self.cfg["max_answer_tokens"])
         self._in_training = True
 
     def scan(self, references: Iterable[Doc]) -> None:
-        self._questions, self._answer_lengths = Counter(), []
-        super().scan(self._noted(references))
-
-    def _noted(self, references: Iterable[Doc]) -> Iterator[Doc]:
-        """The documents, after their questions and the lengths of their answers were noted."""
-        for reference in references:
-            self._questions.update(gold_questions(reference).values())
-            self._answer_lengths += [len(span) for span in reference.spans.get(GOLD, ())]
-            yield reference
+        self._limits = TrainingLimits()
+        super().scan(self._limits.noting(references))
 
     def _fits(self, question: str) -> bool:
         """Whether a question leaves enough room in the encoder's window."""
         if question not in self._fitting:
             self._fitting[question] = self.transformer.encoder_fits(question)
         return self._fitting[question]
-
-    def _report_unlearnable(self) -> None:
-        """Say before training which questions and answers the settings rule out.
-
-        Raises:
-            UserError: There is no question that fits in the window.
-        """
-        long_questions = [question for question in self._questions if not self._fits(question)]
-        if long_questions:
-            count, total = sum(self._questions[question] for question in long_questions), sum(self._questions.values())
-            message = (
-                f"the head {self.name!r}: {count} of {total} questions are too long for the encoder's window, such as "
-                f"{long_questions[0][:60]!r}. Shorten them, or set a larger components.{self.transformer.name}.model.window"
-            )
-            if count == total:
-                raise UserError(message)
-            logger.warning("%s; they are left out", message)
-        longest = self.cfg["max_answer_tokens"]
-        too_long = sum(length > longest for length in self._answer_lengths)
-        if too_long:
-            enough = sorted(self._answer_lengths)[math.ceil(0.99 * len(self._answer_lengths)) - 1]
-            logger.warning(
-                "the head %r: components.%s.max_answer_tokens = %d makes %d of %d answers (%.0f%%) impossible to predict; %d covers "
-                "99%%", self.name, self.name, longest, too_long, len(self._answer_lengths),
-                100 * too_long / len(self._answer_lengths), enough,
-            )  # fmt: skip
 
     def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         pairs: Pairs = []
