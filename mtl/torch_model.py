@@ -21,6 +21,9 @@ from mtl.errors import UserError
 Parameters = Dict[str, Tuple[nn.Parameter, int]]
 
 
+DEVICES = ("cpu", "cuda")  # that autocast can be on for
+
+
 @contextmanager
 def building() -> Iterator[None]:
     """Inside the block new tensors are trainable and float32, whatever other code has made torch's defaults."""
@@ -40,21 +43,27 @@ def building() -> Iterator[None]:
 def _own_state(mode: Any) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(building())
-        for device in ("cpu", "cuda"):
+        for device in DEVICES:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(mode)
         yield
 
 
-def predicting() -> ContextManager[None]:
+def _is_untouched() -> bool:
+    """Whether torch's state is as it starts out, which is nearly always so."""
+    return torch.get_default_dtype() == torch.float32 and not any(map(torch.is_autocast_enabled, DEVICES))
+
+
+def predicting() -> ContextManager[Any]:
     """Inside the block no gradients are kept, and no state of torch that other code has set has an effect."""
-    return _own_state(torch.inference_mode())
+    return torch.inference_mode() if _is_untouched() else _own_state(torch.inference_mode())
 
 
-def training() -> ContextManager[None]:
+def training() -> ContextManager[Any]:
     """Inside the block gradients are kept, and no state of torch that other code has set has an effect."""
-    return _own_state(torch.enable_grad())
+    is_plain = _is_untouched() and not torch.is_inference_mode_enabled()
+    return torch.enable_grad() if is_plain else _own_state(torch.enable_grad())
 
 
 class ModuleShim(Shim):

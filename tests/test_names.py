@@ -9,7 +9,7 @@ from spacy.tokens import Doc, Span
 from thinc.api import Config
 
 from mtl.errors import UserError
-from mtl.sampling.strategies import dev_gap_sampling, epoch_range, epochs_per_task, temperature_sampling
+from mtl.sampling.strategies import dev_gap_sampling, epoch_range, epochs_per_task, pause_at_peak, temperature_sampling
 from mtl.settings import by_name
 from mtl.training.optimizer import adamw
 from mtl.weighting.static import static_weighting
@@ -38,6 +38,7 @@ def test_a_key_is_accepted_only_if_a_saved_config_has_it_again(name):
         lambda value: static_weighting(anneal=value),
         lambda value: epochs_per_task(value),
         lambda value: dev_gap_sampling([["a", "ents_f"]], value),
+        lambda value: pause_at_peak(temperature_sampling(), value),
         lambda value: epoch_range(temperature_sampling(), start=value),
         lambda value: epoch_range(temperature_sampling(), stop=value),
         lambda value: adamw(lr_multipliers=value),

@@ -1,5 +1,6 @@
 """Collect, weighting, one backward: what reaches the encoder."""
 
+import dataclasses
 from itertools import combinations
 
 import pytest
@@ -156,10 +157,10 @@ def test_cosines_on_the_parameters(tiny, normalize):
         torch.testing.assert_close(steps[True][2][name], parameter, atol=1e-4, rtol=1e-3)
 
 
-def gradients(nlp, parts):
+def gradients(nlp, parts, exclude=()):
     """All gradients, of the encoder and the heads, after the parts of one step."""
     for part in parts:
-        nlp.update(part, sgd=False)
+        nlp.update(part, sgd=False, exclude=exclude)
     transformer = nlp.get_pipe("transformer")
     transformer.flush()
     parameters = transformer.parameters()
@@ -178,6 +179,37 @@ def test_parts_of_a_step_are_one_batch_whatever_their_sizes(tiny, sizes, weighti
     expected = gradients(nlp, [examples])
     for _ in range(2):  # nothing is left over from the step before
         assert_same(gradients(nlp, [examples[start : start + size] for start, size in zip(starts, sizes)]), expected)
+
+
+@pytest.mark.parametrize("sizes", [[3, 3, 2], [1, 7]])
+def test_parts_of_a_step_are_one_batch_for_heads_on_a_frozen_encoder(tiny, sizes):
+    nlp = make_nlp(tiny())
+    examples = sample_examples(nlp)
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    expected = gradients(nlp, [examples], ["transformer"])
+    parts = [examples[start : start + size] for start, size in zip(starts, sizes)]
+    for _ in range(2):
+        assert_same(gradients(nlp, parts, ["transformer"]), expected)
+
+
+def test_a_task_that_fails_in_one_part_of_a_step_counts_from_there(tiny, monkeypatch):
+    """Its head's gradient is dropped as a whole, and so is what it left at the encoder."""
+    nlp = make_nlp(tiny(), weighting=FLAT)
+    examples = sample_examples(nlp)
+    rest = gradients(nlp, [examples[6:]])
+    ner = nlp.get_pipe("ner")
+    loss, calls = ner.loss, []
+
+    def fails_second(rows, batch, drop):
+        calls.append(1)
+        result = loss(rows, batch, drop)
+        return dataclasses.replace(result, mean=result.mean * float("nan")) if len(calls) == 2 else result
+
+    monkeypatch.setattr(ner, "loss", fails_second)
+    actual = gradients(nlp, [examples[:2], examples[2:6], examples[6:]])
+    names = [name for name in actual if name.startswith("ner.")]
+    assert names
+    assert_same({name: actual[name] for name in names}, {name: rest[name] for name in names})
 
 
 def test_a_frozen_encoder_stays_and_its_heads_learn(tiny):

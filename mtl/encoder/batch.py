@@ -110,8 +110,8 @@ class EncoderBatch:
         """Drop the tasks whose gradient is NaN or infinite on any rank, and return their names."""
         dropped = distributed.union_of_names(self.gradients.non_finite(), list(self.losses))
         for task in dropped:
-            self.gradients.parts.pop(task, None)
-            self.losses.pop(task, None)
+            for kept in (self.gradients.parts, self.losses, self.counts):
+                kept.pop(task, None)
         return dropped
 
     def backward(self, weighting: Weighting, measured: Sequence[nn.Parameter] = ()) -> Dict[str, float]:

@@ -155,6 +155,7 @@ class SharedTraining:
         self._skip_task(task, what, self._docs if on_this_rank else [])
 
     def _skip_task(self, task: str, what: str, docs: Sequence[Doc]) -> None:
+        self.updates.leave_out(task)
         for head in self._heads.values():
             if head.name == task:
                 clear_gradients(get_module(head.model, task).parameters())

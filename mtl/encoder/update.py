@@ -76,7 +76,10 @@ class UpdateState:
             is_part (bool): Other parts of the same step follow.
         """
         batch, self.batch = self.batch, None
-        if batch is None or not batch.train:
+        if batch is None:
+            return
+        if not batch.train:  # the heads learn all the same
+            self._count(batch)
             return
         on_this_rank = set(batch.gradients.non_finite())
         for task in batch.drop_non_finite():
@@ -91,15 +94,23 @@ class UpdateState:
 
     def _average(self, batch: EncoderBatch, trainable: List[nn.Parameter]) -> None:
         """Add a part of a step to the tasks' mean losses and gradients."""
-        losses, counts = dict(batch.losses), dict(batch.counts)
-        gradients = TaskGradients()
+        losses, gradients = dict(batch.losses), TaskGradients()
         batch.backward_by_task(trainable, gradients)
-        for task, count in counts.items():
+        for task, count in batch.counts.items():
             share = self.share(task, count)
-            self.counts[task] = self.counts.get(task, 0.0) + count
             self._task_gradients.average(task, gradients.parts.get(task, {}), share)
             if task in losses:
                 self._task_losses[task] = (1 - share) * self._task_losses.get(task, 0.0) + share * losses[task]
+        self._count(batch)
+
+    def _count(self, batch: EncoderBatch) -> None:
+        for task, count in batch.counts.items():
+            self.counts[task] = self.counts.get(task, 0.0) + count
+
+    def leave_out(self, task: str) -> None:
+        """Forget what a task has left in this step so far, since its head's gradient is dropped as a whole."""
+        for kept in (self.counts, self._task_gradients.parts, self._task_losses):
+            kept.pop(task, None)
 
     def take_step(self, encoder: Encoder, parameters: Parameters) -> None:
         """Close the batch, and step the encoder and the heads together.

@@ -109,7 +109,6 @@ def epoch_range(sampling: Sampling, start: ByName[int] = {}, stop: ByName[int] =
     Raises:
         UserError: A task that is not in the corpus; an epoch without any task.
     """
-
     start, stop = by_name("epoch_range.start", start), by_name("epoch_range.stop", stop)
 
     def in_range(sizes: Sizes, epoch: int, scores: Scores) -> Dict[str, float]:
@@ -126,7 +125,7 @@ def epoch_range(sampling: Sampling, start: ByName[int] = {}, stop: ByName[int] =
     return in_range
 
 
-def pause_at_peak(sampling: Sampling, scores: Dict[str, str], patience: int = 3, drop: float = 0.005) -> Sampling:
+def pause_at_peak(sampling: Sampling, scores: ByName[str], patience: int = 3, drop: float = 0.005) -> Sampling:
     """Sampling `mtl.PauseAtPeak.v1`: another sampling, in which a task pauses after its peak and returns when it decays.
 
     If all tasks would pause, none does.
@@ -142,6 +141,7 @@ def pause_at_peak(sampling: Sampling, scores: Dict[str, str], patience: int = 3,
     """
     check_range("pause_at_peak.patience", patience, 1)
     check_range("pause_at_peak.drop", drop, 0.0, 1.0)
+    scores = by_name("pause_at_peak.scores", scores)
 
     def running(sizes: Sizes, epoch: int, history: Scores) -> Dict[str, float]:
         check_known("pause_at_peak.scores", scores, sizes)
