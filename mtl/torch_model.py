@@ -5,6 +5,7 @@ with pickle. Here nothing is toggled, and weights are saved as safetensors.
 """
 
 import copy
+import weakref
 from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, ContextManager, Dict, Iterable, Iterator, List, Optional, Tuple
 
@@ -126,11 +127,19 @@ def torch_model(name: str, build: Callable[..., nn.Module], layers: Optional[Lis
         build (Callable[..., nn.Module]): Builds the module.
         layers (Optional[List[Model]]): Models below it, such as a listener.
     """
-    return Model(name, _no_forward, attrs={"build": build}, layers=layers or [], dims={"nO": None})
+    return Model(name, _forward, attrs={"build": build, "component": None}, layers=layers or [], dims={"nO": None})
 
 
-def _no_forward(model: Model, inputs: Any, is_train: bool) -> Tuple[Any, Callable]:
-    raise NotImplementedError(f"{model.name} is run by its component")
+def run_by(model: Model, component: Any) -> None:
+    """Let `model.predict(docs)` give what the component predicts, as spaCy's own models do."""
+    model.attrs["component"] = weakref.ref(component)  # not itself: a copy of the model would copy the component
+
+
+def _forward(model: Model, docs: Any, is_train: bool) -> Tuple[Any, Callable]:
+    component = model.attrs["component"] and model.attrs["component"]()
+    if component is None or is_train:
+        raise NotImplementedError(f"{model.name} is trained by the update of its component, and runs in it")
+    return component.predict(docs), lambda gradient: []
 
 
 def set_module(model: Model, module: nn.Module) -> None:

@@ -20,7 +20,7 @@ def steps(
     """Count the steps in an epoch.
 
     \b
-    Use it to choose training.max_steps, on which the learning-rate schedule depends.
+    Use it to choose training.max_steps.
     Example: mtl steps configs/sample.cfg --paths.train corpus/spacy/train.spacy
     """
     from mtl.training.steps import count_steps

@@ -24,7 +24,7 @@ from mtl.encoder.vector_cache import VectorCache
 from mtl.errors import UserError, check_choice, check_range
 from mtl.pipe import RobustPipe
 from mtl.timing import stage
-from mtl.torch_model import building, get_module, set_module
+from mtl.torch_model import building, get_module, run_by, set_module
 from mtl.weighting.base import Weighting
 
 DEFAULT_CONFIG = """
@@ -82,6 +82,7 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
         check_range(f"components.{name}.r_drop", r_drop, 0.0)
         check_choice(f"components.{name}.cosines_at", cosines_at, ("outputs", "parameters"))
         self.vocab, self.model, self.name = vocab, model, name
+        run_by(model, self)
         self.r_drop, self.on_non_finite = r_drop, on_non_finite
         self.cfg: Dict[str, Any] = {}
         self.listener_map = {}
@@ -92,6 +93,7 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
         self._losses: Dict[str, float] = {}
         self._checked_weights = False
         self.words_seen = 0  # in training, for the progress bar
+        self.run_steps: Optional[int] = None  # of the training that is under way: see `announce_run`
         self.updates = UpdateState(weighting, cosines_at, self._report_non_finite)
 
     @property
@@ -159,6 +161,7 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
                 f'for example @misc = "mtl.HuggingFaceLoader.v1" with name = "sentence-transformers/all-MiniLM-L6-v2"'
             )
         if nlp is not None:
+            self.announce_run(nlp)
             names = [name for name, _ in nlp.pipeline]
             for _, pipe in nlp.pipeline[names.index(self.name) + 1 :] if self.name in names else ():
                 self.find_listeners(pipe)

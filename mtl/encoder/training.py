@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
+from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from thinc.api import Model
@@ -15,6 +16,7 @@ from mtl.encoder.model.encoder import Encoder
 from mtl.encoder.texts import tokenized_texts
 from mtl.encoder.update import UpdateState
 from mtl.errors import UserError
+from mtl.optimization import set_run_length
 from mtl.torch_model import Parameters, clear_gradients, get_module, training
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ class SharedTraining:
     name: str
     on_non_finite: str
     words_seen: int
+    run_steps: Optional[int]
     _checked_weights: bool
     updates: UpdateState
     _docs: List[Doc]
@@ -95,6 +98,10 @@ class SharedTraining:
             return self._open(docs, train=False)
         return self.updates.batch
 
+    def announce_run(self, nlp: Language) -> None:
+        """Note how long the training of this pipeline is to be, for schedules that do not say it themselves."""
+        self.run_steps = nlp.config.interpolate()["training"].get("max_steps")
+
     def finish_update(self, sgd: Any) -> None:
         """Request the step of the encoder and all its heads; it is taken before the weights are next read.
 
@@ -103,7 +110,7 @@ class SharedTraining:
         """
         has_gradients = self.updates.batch is not None and self.updates.batch.has_gradients
         if has_gradients or self._stock_listeners:
-            self.updates.request_step(sgd)
+            self._request(sgd)
         if has_gradients:
             self.take_due_step()
 
@@ -113,7 +120,12 @@ class SharedTraining:
         Without an open batch there is nothing to wait for: in the training loop, the step was taken for all heads already.
         """
         if self.updates.batch is not None:
-            self.updates.request_step(sgd)
+            self._request(sgd)
+
+    def _request(self, sgd: Any) -> None:
+        if self.run_steps is not None:
+            set_run_length(sgd, self.run_steps)
+        self.updates.request_step(sgd)
 
     def take_due_step(self) -> None:
         """Take the step that was requested, if any."""

@@ -23,7 +23,7 @@ from mtl.tasks.labels import HeadLabels
 from mtl.tasks.saving import SavedHead
 from mtl.tasks.teacher import Teacher, make_teacher
 from mtl.tasks.training import HeadUpdate
-from mtl.torch_model import Parameters, building, get_module, set_module
+from mtl.torch_model import Parameters, building, get_module, run_by, set_module
 
 
 class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
@@ -51,6 +51,7 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
     def __init__(self, vocab: Vocab, model: Model, name: str, *, task: Task, scorer: Optional[Callable], **cfg: Any) -> None:
         check_component_name(name)
         self.vocab, self.model, self.name, self.task, self.scorer = vocab, model, name, task, scorer
+        run_by(model, self)
         self.cfg: Dict[str, Any] = {"labels": [], "width": None, **cfg}
         self.score_history: List[Dict[str, float]] = []  # one entry an evaluation of this training, for sampling strategies
         self.teacher: Optional[Teacher] = None

@@ -9,6 +9,7 @@ from spacy.language import Language
 from spacy.util import registry
 
 from mtl import distributed
+from mtl.encoder.component import Transformer
 from mtl.progress import StepProgress
 
 
@@ -27,6 +28,9 @@ def console_logger(weighting_log: Optional[str] = None, progress_bar: bool = Tru
     table = registry.get("loggers", "spacy.ConsoleLogger.v3")(progress_bar=None)
 
     def setup(nlp: Language, stdout: IO = sys.stdout, stderr: IO = sys.stderr) -> Tuple[Callable, Callable]:
+        for _, pipe in nlp.components:
+            if isinstance(pipe, Transformer):  # one of another pipeline was not initialized with this one
+                pipe.announce_run(nlp)
         log_table, finish_table = table(nlp, stdout, stderr)
         last_step = nlp.config.interpolate()["training"]["max_steps"]
         progress = StepProgress(last_step, lambda: words_seen(nlp), stderr) if progress_bar else None

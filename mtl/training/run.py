@@ -17,6 +17,7 @@ from mtl import compat, distributed
 from mtl.encoder.component import Transformer
 from mtl.errors import UserError, check_range
 from mtl.files import replacing
+from mtl.optimization import set_run_length
 from mtl.pipe import RobustPipe
 from mtl.training.checkpoint import checkpoint_folder, flat_settings
 from mtl.training.resume import Recorder, finishing_step_on_interrupt, take_due_steps
@@ -66,11 +67,10 @@ def train_config(
         _remove(checkpoints)
     _prepare(nlp, stdout)
     checkpoint = checkpoints.newest()
-    seed = whole["training"]["seed"] or 0
-    fix_random_seed(seed)
-    torch.manual_seed(seed + RANK_SEED_OFFSET * distributed.rank())  # of dropout; everything else is drawn alike
+    _set_seed(whole["training"]["seed"] or 0)
     settings = registry.resolve(whole["training"], schema=compat.training_schema())
     _, dev_corpus = resolve_dot_names(whole, [settings["train_corpus"], settings["dev_corpus"]])
+    set_run_length(settings["optimizer"], settings["max_steps"])
     recorder = Recorder(nlp, settings["optimizer"], checkpoints, checkpoint_minutes, settings["before_update"])
     if checkpoint is not None:
         recorder.resume(checkpoint)
@@ -137,6 +137,11 @@ def _prepare(nlp: Language, stdout: IO) -> None:
     for _, pipe in nlp.pipeline:
         if isinstance(pipe, Transformer):  # without a seed, each rank has drawn its own
             distributed.broadcast(parameter for parameter, _ in pipe.parameters().values())
+
+
+def _set_seed(seed: int) -> None:
+    fix_random_seed(seed)
+    torch.manual_seed(seed + RANK_SEED_OFFSET * distributed.rank())  # of dropout; everything else is drawn alike
 
 
 def _remove(checkpoints: Any) -> None:
