@@ -11,6 +11,7 @@ from mtl.augment.rewrite import Edit, free_words, in_case_of, rewritten, survivi
 from mtl.encoder.model.mlm import load_mlm
 from mtl.encoder.pretrained.architecture import max_length
 from mtl.encoder.pretrained.sources import load_tokenizer
+from mtl.encoder.pretrained.trial import check_vocabulary
 from mtl.encoder.runtime.device import pick_device
 from mtl.errors import UserError, check_range
 from mtl.registry import Change
@@ -73,6 +74,7 @@ class MaskedLMAugmenter(Augmenter):
         self._tokenizer = load_tokenizer(self.encoder)
         if self._tokenizer.mask_token_id is None:
             raise UserError(f"{SECTION} encoder {self.encoder!r}: its tokenizer has no mask token")
+        check_vocabulary(model, self._tokenizer)
         self._model = model.to(self.device).eval()
         mask_alone = self._tokenizer.build_inputs_with_special_tokens([self._tokenizer.mask_token_id])
         self._leading_specials = mask_alone.index(self._tokenizer.mask_token_id)

@@ -155,6 +155,7 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
         """
         if encoder_loader is not None:
             self.set_encoder(*encoder_loader())
+            self._module.check_window()
         elif not self.model.shims:
             raise UserError(
                 f"[initialize.components.{self.name}.encoder_loader] is not set: say where the encoder's weights come from, "

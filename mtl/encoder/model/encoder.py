@@ -17,7 +17,8 @@ from mtl.encoder.model.masking import MaskSettings, mask
 from mtl.encoder.model.subwords import TokenizedText
 from mtl.encoder.model.vectors import TokenVectors
 from mtl.encoder.model.windows import MIN_CAPACITY, Template
-from mtl.encoder.pretrained.architecture import depth_of, layer_count, max_length
+from mtl.encoder.pretrained.architecture import depth_of, layer_count, max_length, without_pooler
+from mtl.encoder.pretrained.trial import check_encoder
 from mtl.encoder.runtime.device import check_memory, good_batch, pick_device
 from mtl.encoder.runtime.inference import InferenceModel
 from mtl.encoder.runtime.precision import BACKENDS, PRECISIONS, training_autocast, usable
@@ -29,6 +30,8 @@ from mtl.torch_model import Parameters, predicting
 # Architectures that turn a mask of (batch, length) into one of (batch, 1, length, length), which costs a small encoder more than
 # a layer does. A mask of (batch, 1, length) they only broadcast.
 BROADCASTS_MASK = ("bert", "camembert", "roberta", "xlm-roberta", "xlm-roberta-xl")
+
+TRIAL_LENGTH = 16  # subwords that a model encodes when it is loaded; it costs a few milliseconds
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,8 @@ class Encoder(nn.Module):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, settings: EncoderSettings) -> None:
         super().__init__()
         settings.check()
-        if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # nothing reads it
-        self.model, self.tokenizer, self.settings = model, tokenizer, settings
+        check_encoder(model, tokenizer, min(TRIAL_LENGTH, max_length(model, model.config)))
+        self.model, self.tokenizer, self.settings = without_pooler(model), tokenizer, settings
         self.template = Template.from_tokenizer(tokenizer)
         self.window, self.overlap = self._window_sizes()
         self._layout = WindowLayout(tokenizer, self.template, self.window, self.overlap)
@@ -123,6 +125,14 @@ class Encoder(nn.Module):
         if settings.window and settings.overlap > window // 2:
             raise UserError(f"overlap = {settings.overlap} is too much for window = {window}; allowed: 0 to {window // 2}")
         return window, min(settings.overlap, window // 2)
+
+    def check_window(self) -> None:
+        """Encode a whole window, once: the longest text that the model takes is not known of every architecture.
+
+        Raises:
+            UserError: The model fails.
+        """
+        check_encoder(self.model, self.tokenizer, self.window)
 
     @property
     def width(self) -> int:

@@ -1,5 +1,6 @@
 """What transformers configurations do not say in the same way for all architectures. Pure torch."""
 
+import inspect
 from typing import Optional
 
 from torch import nn
@@ -24,9 +25,7 @@ def max_length(model: nn.Module, config: PretrainedConfig) -> int:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             offset = 0 if module.padding_idx is None else module.padding_idx + 1
             return module.num_embeddings - offset
-    if not length:
-        return 512
-    return int(length)
+    return int(length) if length and length > 0 else 512  # XLNet says -1
 
 
 def set_attention_dropout(config: PretrainedConfig, rate: float) -> None:
@@ -47,6 +46,16 @@ def set_dropout(config: PretrainedConfig, rate: float) -> None:
             setattr(config, name, rate)
 
 
+def without_pooler(model: PreTrainedModel) -> PreTrainedModel:
+    """Remove what sums up a sequence, which nothing reads, where the architecture can do without."""
+    if getattr(model, "pooler", None) is not None:
+        if "add_pooling_layer" in inspect.signature(type(model).__init__).parameters:
+            model.pooler = None
+        else:  # SqueezeBERT calls it
+            model.pooler.requires_grad_(False)
+    return model
+
+
 def reinit_top_layers(model: PreTrainedModel, count: int) -> None:
     """Give the top layers the random weights that the architecture starts with, in place.
 
@@ -64,10 +73,14 @@ def reinit_top_layers(model: PreTrainedModel, count: int) -> None:
 
 
 def layer_of(parameter: str) -> Optional[int]:
-    """The index of the transformer layer that a parameter belongs to, by its name; None for embeddings or a final norm."""
+    """The index of the transformer layer that a parameter belongs to, by its name; None for embeddings or a final norm.
+
+    It is the first number in the name, whatever an architecture calls its layers. ALBERT counts groups of layers, which share
+    their weights.
+    """
     parts = parameter.split(".")
     for before, part in zip(parts, parts[1:]):
-        if part.isdigit() and before in ("layer", "layers", "h", "block", "blocks"):
+        if part.isdigit() and "embed" not in before:
             return int(part)
     return None
 

@@ -1,0 +1,69 @@
+"""Whether a model and a tokenizer work together as an encoder, found out before anything depends on it. Pure torch."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mtl.errors import UserError
+from mtl.torch_model import building
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Check that the model has a vector for every subword of the tokenizer.
+
+    Args:
+        model (PreTrainedModel): The encoder, with or without a head.
+        tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+
+    Raises:
+        UserError: It lacks some. The first document that has one would fail.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
+    lacking = sorted((index, subword) for subword, index in tokenizer.get_vocab().items() if index >= rows)
+    if lacking:
+        examples = ", ".join(repr(subword) for _, subword in lacking[:3])
+        raise UserError(
+            f"the encoder's tokenizer has {len(lacking):,} subwords that the model lacks, {examples} among them: the model has "
+            f"{rows:,}. Use the tokenizer the model was trained with, or enlarge the model: "
+            f"model.resize_token_embeddings({lacking[-1][0] + 1}), then save_pretrained"
+        )
+
+
+def check_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> None:
+    """Check the vocabulary, and encode a batch: a text of this length, and a shorter one with padding.
+
+    Args:
+        model (PreTrainedModel): The encoder without a head, on any device.
+        tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+        length (int): Subwords of the longer text.
+
+    Raises:
+        UserError: The model is no encoder of text, or does not fit its tokenizer.
+    """
+    kind, width = model.config.model_type, getattr(model.config, "hidden_size", None)
+    if model.config.is_encoder_decoder:
+        raise UserError(f"{kind} is an encoder-decoder: use an encoder, such as BERT, RoBERTa, DeBERTa or ModernBERT")
+    check_vocabulary(model, tokenizer)
+    first = tokenizer.backend_tokenizer.encode("a").ids[0]
+    ids = torch.full((2, length), first, device=model.device)
+    present = torch.ones_like(ids)
+    present[1, length // 2 :] = 0
+    try:
+        with torch.no_grad(), building():
+            output: Any = model(input_ids=ids, attention_mask=present)
+        vectors = getattr(output, "last_hidden_state", None)
+    except Exception as error:  # whatever an architecture raises that wants other inputs, or a shorter text
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{kind} does not encode {length} subwords with an attention mask: {type(error).__name__}: {reason}. {_ADVICE}"
+        ) from error
+    if not isinstance(vectors, Tensor) or vectors.shape != (2, length, width):
+        shape = tuple(vectors.shape) if isinstance(vectors, Tensor) else "none"
+        raise UserError(f"{kind} gives no vector of size {width} for each of {length} subwords (output: {shape}). {_ADVICE}")
+    if not torch.isfinite(vectors[0]).all():
+        raise UserError(f"{kind} gives vectors that are NaN or infinite: its weights are damaged")
+
+
+_ADVICE = "Set a shorter window if it is only too long; the documentation lists the families that are tested"
