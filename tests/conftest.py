@@ -150,9 +150,9 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def save_tiny(family: str, folder: Path, **changes) -> str:
-    """Write a tiny random encoder of the family; RETURNS its folder."""
-    make_tokenizer, sizes = FAMILIES[family]
+def save_tiny(family: str, folder: Path, recipe=None, **changes) -> str:
+    """Write a tiny random encoder of the family; RETURNS its folder. recipe: tokenizer and sizes of a family not in FAMILIES."""
+    make_tokenizer, sizes = recipe or FAMILIES[family]
     tokenizer = make_tokenizer()
     torch.manual_seed(0)
     config = AutoConfig.for_model(family, **{**sizes, "vocab_size": len(tokenizer), **changes})

@@ -86,7 +86,7 @@ def encoder_architecture(
     fallback: bool = True,
     backend: str = "auto",
 ) -> Model:
-    """Architecture `mtl.Encoder.v1`: any `AutoModel` encoder with a fast tokenizer.
+    """Architecture `mtl.Encoder.v1`: an `AutoModel` encoder with a fast tokenizer, which is tried when it is loaded.
 
     Its sizes come with the weights, so they are not settings. `device` is looked up where the pipeline runs.
 

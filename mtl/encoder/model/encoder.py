@@ -1,4 +1,4 @@
-"""The shared transformer: any `AutoModel`, in windows, at token level. No spaCy."""
+"""The shared transformer: an `AutoModel`, in windows, at token level. No spaCy."""
 
 import inspect
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class EncoderSettings:
 
 
 class Encoder(nn.Module):
-    """Any `AutoModel` with a fast tokenizer, in windows, at token level.
+    """An `AutoModel` with a fast tokenizer, in windows, at token level.
 
     It stays in `eval()` mode except inside a training call, and a prediction changes nothing in it, so threads may share it.
 
@@ -83,7 +83,7 @@ class Encoder(nn.Module):
         settings (EncoderSettings): How to run it.
 
     Raises:
-        UserError: A setting does not fit the model or the device.
+        UserError: A setting does not fit the model or the device, or the model does not fit its tokenizer.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, settings: EncoderSettings) -> None:
