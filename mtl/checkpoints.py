@@ -41,18 +41,7 @@ class CheckpointFolder:
         checkpoints = self.all()
         if not checkpoints:
             return None
-        stored = read_state(checkpoints[-1])["identity"]
-        differing = [
-            key
-            for key in sorted({*stored, *self.identity})
-            if stored.get(key) != self.identity.get(key) and not key.startswith(self.may_differ)
-        ]
-        if differing:
-            changes = "; ".join(f"{key} was {stored.get(key)!r}, is now {self.identity.get(key)!r}" for key in differing[:5])
-            raise UserError(
-                f"{checkpoints[-1]}: this checkpoint was written with other settings ({changes}). Restore them to resume, "
-                f"or {START_OVER}"
-            )
+        check_same_run(checkpoints[-1], read_state(checkpoints[-1])["identity"], self.identity, self.may_differ)
         return checkpoints[-1]
 
     @contextmanager
@@ -76,6 +65,27 @@ class CheckpointFolder:
     def remove(self) -> None:
         """Delete all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def check_same_run(place: Path, stored: Dict[str, Any], identity: Dict[str, Any], may_differ: Tuple[str, ...] = ()) -> None:
+    """Compare a run with one that is to be resumed.
+
+    Args:
+        place (Path): What was stored, for the message.
+        stored (Dict[str, Any]): What the stored run depends on, by setting.
+        identity (Dict[str, Any]): What this one depends on.
+        may_differ (Tuple[str, ...]): See `CheckpointFolder`.
+
+    Raises:
+        UserError: They differ; the message names the settings.
+    """
+    keys = [key for key in sorted({*stored, *identity}) if not key.startswith(may_differ)]
+    differing = [key for key in keys if stored.get(key) != identity.get(key)]
+    if differing:
+        changes = "; ".join(f"{key} was {stored.get(key)!r}, is now {identity.get(key)!r}" for key in differing[:5])
+        raise UserError(
+            f"{place}: this checkpoint was written with other settings ({changes}). Restore them to resume, or {START_OVER}"
+        )
 
 
 def read_state(checkpoint: Path) -> Dict[str, Any]:

@@ -9,8 +9,6 @@ from typing import Any, Callable, Dict, List, Tuple
 import torch
 from torch import Tensor, nn
 
-from mtl.errors import UserError
-
 # torch: what the processor can do. There is no public way to ask.
 
 
@@ -148,16 +146,9 @@ def training_loop() -> Any:
 
 
 def init_nlp(config: Any, use_gpu: int = -1) -> Any:
-    """Make and initialize a pipeline from a training config.
-
-    Raises:
-        UserError: The config lacks a setting that spaCy reads before it fills in defaults.
-    """
+    """Make and initialize a pipeline from a training config."""
     from spacy.training.initialize import init_nlp as spacy_init_nlp
 
-    for setting, usual in (("seed", "0"), ("gpu_allocator", "null")):
-        if setting not in config.get("training", {}):
-            raise UserError(f"the config has no [training] {setting}: set it, for example {setting} = {usual}")
     return spacy_init_nlp(config, use_gpu=use_gpu)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 from mtl.errors import UserError
 
 CANNOT_RENAME = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM)  # mount points, layers of a container, sticky folders
+WORK = ".mtl"  # the folder of `workplace` in an output folder
 HASH_BLOCK = 1 << 20  # bytes read at a time
 
 
@@ -53,6 +54,16 @@ def replacing(path: Union[str, Path], marker: str = "") -> Iterator[Path]:
             if not path.exists() and (workspace / "old").exists():
                 os.replace(workspace / "old", path)
             shutil.rmtree(workspace)
+
+
+def workplace(path: Path) -> Path:
+    """The folder for what a command keeps until `path` is written, or for later runs: checkpoints, caches.
+
+    It is the parent folder of `path`. If that cannot be written to, or `path` is a mount point and alone will last, it is a
+    hidden folder in `path`, which `replacing` leaves alone.
+    """
+    path = path.resolve()
+    return path.parent if os.access(path.parent, os.W_OK) and not os.path.ismount(path) else path / WORK
 
 
 def _make_workspace(path: Path) -> Path:
@@ -105,7 +116,7 @@ def _exchange_contents(partial: Path, path: Path, old: Path) -> None:
     try:
         for source, target in ((path, old), (partial, path)):
             for entry in sorted(source.iterdir()):
-                if entry != old.parent:
+                if entry != old.parent and entry.name != WORK:
                     moved.append((entry, target / entry.name))
                     shutil.move(str(entry), str(target / entry.name))
     except BaseException:
@@ -133,7 +144,7 @@ def check_target(path: Union[str, Path], marker: str = "") -> None:
         raise UserError(f"{path}: is a folder, and a file is to be written; give another name")
     if path.is_file() and marker:
         raise UserError(f"{path}: is a file, and a folder is to be written; give another name")
-    if path.is_dir() and any(path.iterdir()) and not any(path.glob(marker)):
+    if path.is_dir() and any(entry.name != WORK for entry in path.iterdir()) and not any(path.glob(marker)):
         raise UserError(f"{path}: the folder contains other files (no {marker}), which would be lost; give another folder")
     try:
         path.resolve().parent.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,15 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import make_nlp
+from conftest import ROOT, TEXTS, make_nlp
+from spacy.util import load_config
 
 from mtl import files
+from mtl.adaptation.run import adapt
+from mtl.adaptation.settings import AdaptSettings
 from mtl.errors import UserError
-from mtl.files import check_target, replacing
+from mtl.files import WORK, check_target, replacing, workplace
+from mtl.training.run import train_config
 from mtl.training.saving import atomic_save
 
 
@@ -54,6 +58,7 @@ def place(request, tmp_path, monkeypatch):
         monkeypatch.setattr(files.os, "replace", fail(errno.EBUSY))
     elif request.param == "parent not writable":
         monkeypatch.setattr(files.tempfile, "mkdtemp", mkdtemp)
+        monkeypatch.setattr(files.os, "access", lambda path, mode: Path(path) != folder.parent)
         monkeypatch.setattr(files.os, "replace", fail(errno.EACCES))
     else:
         monkeypatch.setattr(files.os, "replace", fail(errno.EBUSY if request.param.startswith("busy") else errno.EXDEV))
@@ -122,3 +127,35 @@ def test_a_pipeline_is_saved_into_a_mounted_folder(tiny, place):
     for _ in range(2):
         nlp.to_disk(folder)
         assert (folder / "transformer" / "encoder" / "model.safetensors").is_file()
+
+
+def test_checkpoints_and_caches_lie_where_they_last(place):
+    """Beside the target, or in it if only that can be written to or is mounted; and there they survive the writing."""
+    folder, _ = place
+    work = workplace(folder)
+    assert work in (folder.parent, folder / WORK)
+    if work == folder / WORK:
+        (work / "blocks").mkdir(parents=True)
+        check_target(folder, "meta.json")  # nothing else is in it
+    for text in ("first", "second"):
+        write(folder, "meta.json", text)
+        assert content(folder)[:2] == (text, text) and (work / "blocks").exists() == (work == folder / WORK)
+
+
+def test_adapt_runs_where_only_its_own_folder_can_be_written_to(tiny, tmp_path, monkeypatch):
+    """Checkpoints and tokenized text are in it as well."""
+    text, out = tmp_path / "text.txt", tmp_path / "place" / "out"
+    text.write_text("\n\n".join(TEXTS * 20))
+    out.mkdir(parents=True)
+    monkeypatch.setattr(files.os.path, "ismount", lambda path: Path(path) == out)
+    settings = AdaptSettings(block_size=32, max_steps=4, device="cpu", eval_blocks=2)
+    for _ in range(2):
+        adapt(tiny(), [str(text)], out, settings=settings, echo=lambda line: None)
+        assert (out / "model.safetensors").is_file() and list((out / WORK / "blocks").iterdir())
+        assert os.listdir(out.parent) == ["out"] and not (out / WORK / "out.checkpoints").exists()
+
+
+def test_train_finds_out_before_it_starts_that_it_cannot_write(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file.*cannot be written"):
+        train_config(load_config(ROOT / "configs" / "sample.cfg"), tmp_path / "file" / "out")

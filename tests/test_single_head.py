@@ -9,6 +9,9 @@ from conftest import gold_doc, make_nlp, overfit, sample_examples
 from mtl.cli.app import app
 from mtl.data.docs import write_docs
 from mtl.errors import UserError
+from mtl.training import run as training_run
+from mtl.training import single_head
+from mtl.training.resume import Recorder
 from mtl.training.single_head import remove_head
 
 TEXTS = ["The pump failed in Oslo.", "A valve at Bergen was bad!", "Nothing 12.5mg was-found; really?"]
@@ -83,7 +86,7 @@ def test_an_added_head_leaves_the_others_as_they_are_to_the_bit(finished, labell
 
 
 @pytest.mark.slow
-def test_a_second_head_of_a_kind_can_be_added_and_a_head_retrained(finished, labelled, tmp_path):
+def test_a_second_head_of_a_kind_can_be_added_and_a_head_retrained(finished, labelled, tmp_path, capsys):
     before = outputs(spacy.load(finished))
     data = [
         "--train",
@@ -105,10 +108,69 @@ def test_a_second_head_of_a_kind_can_be_added_and_a_head_retrained(finished, lab
     report = json.loads((tmp_path / "two" / "head.json").read_text())
     assert list(report["scores"]) == ["frozen"] and report["scores"]["frozen"]["cats_accuracy"] == 1.0
 
+    capsys.readouterr()
     run("retrain-head", tmp_path / "two", "textcat", "--out", tmp_path / "retrained", *data)
+    assert "the --dev files have none of the labels of the old 'textcat'" in capsys.readouterr().out
     again = spacy.load(tmp_path / "retrained")
     assert set(again.get_pipe("textcat").labels) == {"LATE", "EARLY"} and again.pipe_names == nlp.pipe_names
     assert [output[1] for output in outputs(again)] == [output[1] for output in before]
+
+
+@pytest.fixture
+def poor(tmp_path):
+    """Two documents, from which nothing can be learned that holds for `sample_examples`; and those."""
+    nlp = spacy.blank("en")
+    write_docs([gold_doc(nlp, "Nothing.", {"A": 0.0, "B": 1.0}), gold_doc(nlp, "The pump.", {"A": 0.0, "B": 1.0})],
+               tmp_path / "poor.spacy")  # fmt: skip
+    write_docs([example.reference for example in sample_examples(nlp)], tmp_path / "good.spacy")
+    return ["--train", tmp_path / "poor.spacy", "--dev", tmp_path / "good.spacy", "--epochs", "20", "--no-compare-unfrozen"]
+
+
+def test_a_worse_head_is_shown_beside_the_old_one_and_not_written_without_force(finished, poor, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    nlp = spacy.load(finished)
+    overfit(nlp, steps=60)
+    nlp.to_disk(finished)
+    with pytest.raises(UserError, match=r"new 'textcat' is worse than the old one .* nothing was written.* --force"):
+        run("retrain-head", finished, "textcat", "--out", out, *poor)
+    printed = capsys.readouterr()
+    assert "before" in printed.out and "frozen" in printed.out and not out.exists()
+    assert "W086" not in printed.err + printed.out and "Saved pipeline" not in printed.out
+
+    def train_again(*arguments, **keywords):
+        raise AssertionError("it is not trained again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(single_head, "train_config", train_again)
+        run("retrain-head", finished, "textcat", "--out", out, "--force", *poor)
+    scores = json.loads((out / "head.json").read_text())["scores"]
+    assert scores["before"]["cats_macro_f"] > scores["frozen"]["cats_macro_f"]
+    assert spacy.load(out)("The pump failed.").cats and sorted(path.name for path in tmp_path.glob("out*")) == ["out"]
+
+
+def test_a_better_head_is_written(finished, labelled, poor, tmp_path, capsys):
+    data = ["--train", tmp_path / "good.spacy", "--dev", tmp_path / "good.spacy", "--epochs", "60", "--learning-rate", "3e-3"]
+    run("retrain-head", finished, "textcat", "--out", tmp_path / "out", "--no-compare-unfrozen", *data)
+    scores = json.loads((tmp_path / "out" / "head.json").read_text())["scores"]
+    assert scores["before"]["cats_macro_f"] <= scores["frozen"]["cats_macro_f"]
+
+
+def test_ctrl_c_keeps_a_checkpoint_that_is_resumed(finished, poor, tmp_path, capsys, monkeypatch):
+    class Interrupting(Recorder):
+        def before_update(self, nlp, info):
+            self.stop_requested = info["step"] == 1  # as Ctrl-C does
+            super().before_update(nlp, info)
+
+    data = [*poor, "--force"]
+    with monkeypatch.context() as patched:
+        patched.setattr(training_run, "Recorder", Interrupting)
+        assert run("retrain-head", finished, "textcat", "--out", tmp_path / "out", *data) == 130
+    assert list((tmp_path / "out.training" / "frozen" / "checkpoints").glob("step-*")) and not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match=r"seed was 0, is now 7.* start over with --no-resume"):
+        run("retrain-head", finished, "textcat", "--out", tmp_path / "out", *data, "--seed", "7")
+    capsys.readouterr()
+    run("retrain-head", finished, "textcat", "--out", tmp_path / "out", *data)
+    assert "resuming from" in capsys.readouterr().out and (tmp_path / "out" / "meta.json").exists()
 
 
 @pytest.mark.parametrize(

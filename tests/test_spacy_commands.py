@@ -1,4 +1,4 @@
-"""spaCy's own commands and calls on our config as it is: `debug`, `create_optimizer`, `initialize`. The run's length is said once."""
+"""spaCy's own commands and calls on our config as it is, and a run whose length is said once."""
 
 import contextlib
 import io
@@ -15,10 +15,10 @@ from spacy.schemas import ConfigSchemaTraining
 from spacy.util import load_config, load_model_from_config, registry
 from thinc.api import Adam
 
-from mtl import compat
 from mtl.data.docs import write_docs
 from mtl.errors import UserError
 from mtl.optimization import set_run_length, warmup_cosine, warmup_linear
+from mtl.training.initialize import init_pipeline
 from mtl.training.optimizer import adamw
 
 SAMPLE = ROOT / "configs" / "sample.cfg"
@@ -135,4 +135,4 @@ def test_a_config_without_what_spacy_reads_first_is_refused_with_its_name(settin
     config = load_config(SAMPLE, overrides=overrides)
     del config["training"][setting]
     with pytest.raises(UserError, match=rf"no \[training\] {setting}: set it"):
-        compat.init_nlp(config)
+        init_pipeline(config)

@@ -17,7 +17,7 @@ from mtl.adaptation.objective import Objective, load_objective
 from mtl.adaptation.probe import Probe
 from mtl.adaptation.settings import AdaptSettings
 from mtl.adaptation.trainer import Trainer
-from mtl.files import check_target, replacing
+from mtl.files import check_target, replacing, workplace
 from mtl.progress import Echo, silent
 
 GENERAL_VALIDATION_SPLIT = 0.2  # of general text, to evaluate on, if the rest is replayed
@@ -98,12 +98,13 @@ class Adaptation:
         settings, objective = self.settings, self.objective
         settings.check_general(bool(general))
         check_target(out, "adapt.json")
-        corpus, general_corpus = self.read(texts, general, out.parent / "blocks", cleaning)
+        work = workplace(out)
+        corpus, general_corpus = self.read(texts, general, work / "blocks", cleaning)
         keys = [part.key for part in (corpus, general_corpus) if part is not None]
         identity = {
             "model": list(model_identity(objective.model)), "text": keys, "probe": probe and probe.key, **settings.identity()
         }  # fmt: skip
-        checkpoints = AdaptCheckpoints(out.with_name(out.name + ".checkpoints"), identity, settings.save_total_limit)
+        checkpoints = AdaptCheckpoints(work / f"{out.name}.checkpoints", identity, settings.save_total_limit)
         if not resume and distributed.is_main():
             checkpoints.remove()
         distributed.barrier()

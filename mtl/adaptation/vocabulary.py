@@ -14,7 +14,7 @@ from mtl.adaptation.run import Adaptation
 from mtl.adaptation.settings import AdaptSettings
 from mtl.adaptation.text import stream_documents, text_files
 from mtl.errors import UserError
-from mtl.files import check_target, read_json, replacing, sha256_of, write_json
+from mtl.files import check_target, read_json, replacing, sha256_of, workplace, write_json
 from mtl.progress import Echo
 
 PLAIN, GROWN = "plain", "grown"
@@ -52,7 +52,7 @@ def adapt_with_words(
         UserError: There is no such word in the text, the objective gives no bits per byte, or there are several processes.
     """
     check_target(out, "adapt.json")
-    runs = out.with_name(out.name + ".vocabulary")
+    runs = workplace(out) / f"{out.name}.vocabulary"
     _prepare(runs, _identity(encoder, settings, count, [*texts, *general], cleaning))
     reports: Dict[str, Dict[str, Any]] = {}
     words: List[str] = []

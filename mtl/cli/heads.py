@@ -18,6 +18,7 @@ CompareUnfrozen = typer.Option(
     True, help="Also train the head with an unfrozen encoder, on a discarded copy, to see what freezing costs."
 )
 Seed = typer.Option(0, help="Random seed.")
+Resume = typer.Option(True, help="Resume an unfinished run with the same settings.")
 
 
 @app.command()
@@ -33,6 +34,7 @@ def add_head(
     learning_rate: float = LearningRate,
     compare_unfrozen: bool = CompareUnfrozen,
     seed: int = Seed,
+    resume: bool = Resume,
 ) -> None:
     """Add a head to a trained pipeline, and train it.
 
@@ -41,7 +43,7 @@ def add_head(
     Example: mtl add-head en_mtl_maintenance mtl_textcat --name severity --train a.spacy --dev b.spacy --out with_severity
     """
     from mtl.registry import task_types
-    from mtl.training.single_head import HeadTraining, head_table, train_head
+    from mtl.training.single_head import HeadTraining, train_head
 
     name = name or factory.removeprefix("mtl_")
     nlp = load_pipeline(pipeline)
@@ -52,8 +54,8 @@ def add_head(
         raise UserError(f"there is no factory {factory!r}; the factories of heads are {known}")
     head = {"factory": factory, **dict(parse_setting(setting, "exclusive=false", dotted=False) for setting in settings)}
     training = HeadTraining(train, dev, epochs, learning_rate, compare_unfrozen, seed)
-    report = train_head(pipeline, name, head, training, out, typer.echo)
-    typer.echo(f"\n{head_table(report)}\n\n{out}")
+    train_head(pipeline, name, head, training, out, typer.echo, resume=resume)
+    typer.echo(f"\n{out}")
 
 
 @app.command()
@@ -67,19 +69,22 @@ def retrain_head(
     learning_rate: float = LearningRate,
     compare_unfrozen: bool = CompareUnfrozen,
     seed: int = Seed,
+    resume: bool = Resume,
+    force: bool = typer.Option(False, "--force", help="Write the pipeline even if the new head is worse than the old one."),
 ) -> None:
     """Retrain one head of a trained pipeline from scratch.
 
     \b
     The head keeps its settings. The encoder and the other heads stay frozen, so their outputs do not change.
+    If its score is lower than that of the old head, nothing is written without --force.
     Example: mtl retrain-head en_mtl_maintenance ner --train a.spacy --dev b.spacy --out with_new_ner
     """
-    from mtl.training.single_head import HeadTraining, head_settings, head_table, train_head
+    from mtl.training.single_head import HeadTraining, head_settings, train_head
 
     head = head_settings(load_pipeline(pipeline), name)
     training = HeadTraining(train, dev, epochs, learning_rate, compare_unfrozen, seed)
-    report = train_head(pipeline, name, head, training, out, typer.echo)
-    typer.echo(f"\n{head_table(report)}\n\n{out}")
+    train_head(pipeline, name, head, training, out, typer.echo, resume=resume, force=force)
+    typer.echo(f"\n{out}")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from mtl.files import read_json, replacing, sha256_of, write_json
 from mtl.progress import Echo, StepProgress
 from mtl.training.checkpoint import flat_settings
 from mtl.training.evaluation import evaluate_pipeline
+from mtl.training.initialize import init_pipeline
 from mtl.training.logger import means, statistics_of, words_seen
 
 Result = Dict[str, Any]  # see `Runs.result`
@@ -204,7 +205,7 @@ class Runs:
     def _train(self, run: TrainingRun, variant_of: Optional[Variant]) -> Dict[str, Any]:
         """Train and score. The weights are those of the last step, so that the data has selected nothing but thresholds."""
         config = self._run_config(run, variant_of)
-        nlp = compat.init_nlp(config)  # on the CPU, as far as spaCy's own components are concerned; ours find their device
+        nlp = init_pipeline(config)
         for _, pipe in nlp.pipeline:
             if isinstance(pipe, Transformer):
                 pipe.updates.cosines_at = "parameters"

@@ -13,6 +13,10 @@ from mtl.registry import Score, Task, score_of, tasks_of
 from mtl.sampling.corpus import read_examples
 
 
+class NothingToScore(UserError):
+    """No document of the data is annotated for what the pipeline predicts."""
+
+
 def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path] = ()) -> Dict[str, Any]:
     """Score the pipeline.
 
@@ -25,7 +29,7 @@ def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path]
         Dict[str, Any]: "scores", "per_type", "unknown_labels", "documents", "words", "seconds"; with `train` also "baselines".
 
     Raises:
-        UserError: Nothing in `data` is annotated for any of the pipeline's heads.
+        NothingToScore: Nothing in `data` is annotated for any of the pipeline's heads.
     """
     examples = list(read_examples(nlp, data))
     started = time.perf_counter()
@@ -34,7 +38,7 @@ def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path]
     tasks = tasks_of(nlp)
     scores = {key: evaluation[key] for key in reported_keys(evaluation, tasks)}
     if not scores:
-        raise UserError(f"{', '.join(map(str, data))}: no document is annotated for any of {', '.join(nlp.pipe_names)}")
+        raise NothingToScore(f"{', '.join(map(str, data))}: no document is annotated for any of {', '.join(nlp.pipe_names)}")
     references = [example.reference for example in examples]
     scored_tasks = [task for task in tasks if any(task.score(key) for key in scores)]
     result = {

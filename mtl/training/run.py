@@ -16,10 +16,11 @@ from thinc.api import Config, fix_random_seed
 from mtl import compat, distributed
 from mtl.encoder.component import Transformer
 from mtl.errors import UserError, check_range
-from mtl.files import replacing
+from mtl.files import check_target, replacing
 from mtl.optimization import set_run_length
 from mtl.pipe import RobustPipe
 from mtl.training.checkpoint import checkpoint_folder, flat_settings
+from mtl.training.initialize import init_pipeline
 from mtl.training.resume import Recorder, finishing_step_on_interrupt, take_due_steps
 from mtl.training.saving import without_local_paths
 
@@ -56,7 +57,8 @@ def train_config(
     check_range("checkpoint-minutes", checkpoint_minutes, 0.0)
     for name, reference in (references or {}).items():
         check_range(f"reference {name}", reference, 0.001, 1.0)
-    nlp = compat.init_nlp(config)  # on the CPU, as far as spaCy's own components are concerned; ours find their device
+    check_target(output / "model-last", "meta.json")
+    nlp = init_pipeline(config)
     stdout = (stdout or sys.stdout) if distributed.is_main() else io.StringIO()
     stderr = stderr or sys.stderr
     whole = nlp.config.interpolate()

@@ -1,29 +1,31 @@
 """Add, retrain and remove heads of a trained pipeline. The outputs of all other components stay the same, bit for bit."""
 
+import json
 import math
-import sys
-import tempfile
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Dict, Sequence
+from typing import IO, Any, Dict, Optional, Sequence
 
 from spacy.language import Language
 from spacy.util import load_model
 from spacy.vocab import Vocab
 from thinc.api import Config
 
-from mtl import compat
+from mtl.checkpoints import check_same_run
 from mtl.data.docs import read_docs
 from mtl.errors import UserError, check_range
-from mtl.files import check_target, replacing, write_json
+from mtl.files import check_target, read_json, replacing, sha256_of, workplace, write_json
 from mtl.progress import Echo
-from mtl.registry import heads_of
+from mtl.registry import Task, headlines, heads_of
 from mtl.sampling.corpus import words_to_encode
-from mtl.training.evaluation import evaluate_pipeline, score_named
+from mtl.training.checkpoint import flat_settings
+from mtl.training.evaluation import NothingToScore, evaluate_pipeline, score_named
+from mtl.training.run import train_config
 from mtl.training.saving import without_local_paths
 
 WORDS_PER_STEP = 1000  # as the batcher counts them
-FROZEN, UNFROZEN = "frozen", "unfrozen"  # the encoder, while the head is trained
+BEFORE, FROZEN, UNFROZEN = "before", "frozen", "unfrozen"  # the old head; the new one, by the encoder in its training
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,9 @@ def remove_head(nlp: Language, name: str, out: Path) -> None:
 
 
 def train_head(
-    pipeline: str, name: str, head: Dict[str, Any], training: HeadTraining, out: Path, echo: Echo, stdout: IO = sys.stdout
-) -> Dict[str, Any]:
+    pipeline: str, name: str, head: Dict[str, Any], training: HeadTraining, out: Path, echo: Echo,
+    stdout: Optional[IO] = None, *, resume: bool = True, force: bool = False,
+) -> Dict[str, Any]:  # fmt: skip
     """Train one head from scratch on a trained pipeline, with everything else frozen, and write the whole pipeline.
 
     Args:
@@ -85,16 +88,18 @@ def train_head(
         name (str): Name of the head, which may be new.
         head (Dict[str, Any]): Its section of the config: "factory" and any settings.
         training (HeadTraining): How to train it.
-        out (Path): Where to write.
-        echo (Echo): Gets messages.
-        stdout (IO): Where the training log goes.
+        out (Path): Where to write. Checkpoints are in a folder beside it, or in it (see `workplace`), until it is written.
+        echo (Echo): Gets messages and the table of scores.
+        stdout (Optional[IO]): Where the training log goes; by default standard output.
+        resume (bool): Resume an unfinished run with the same settings.
+        force (bool): Write the pipeline even if the new head has a lower score than the one it replaces.
 
     Returns:
-        Dict[str, Any]: The report, which is also written to `out/head.json`: "head", "steps", and "scores" on dev with the
-        encoder "frozen" and, with `compare_unfrozen`, "unfrozen".
+        Dict[str, Any]: The report, which is also written to `out/head.json`: "head", "steps", and "scores" on dev: "before" of
+        the head that is replaced, with the encoder "frozen" and, with `compare_unfrozen`, "unfrozen".
 
     Raises:
-        UserError: The pipeline has no encoder of ours; no document is annotated for the head.
+        UserError: The pipeline has no encoder of ours; no document is annotated for the head; the new head is worse.
     """
     training.check()
     check_target(out, "meta.json")
@@ -103,44 +108,97 @@ def train_head(
     if not transformers:
         raise UserError(f"{pipeline}: the pipeline has no mtl_transformer for a head to read from")
     config = _training_config(base, pipeline, name, head, training)
-    report: Dict[str, Any] = {"head": name, "steps": config["training"]["max_steps"], "scores": {}}
+    work = workplace(out) / f"{out.name}.training"
     others = [other for other in config["nlp"]["pipeline"] if other != name]
-    frozen_components = {FROZEN: others}
+    _prepare(work, config, training, base, resume)
+    scores: Dict[str, Dict[str, float]] = {}
+    if name in base.pipe_names:
+        try:
+            scores[BEFORE] = _scores(base, name, training.dev)
+        except NothingToScore:
+            echo(f"the --dev files have none of the labels of the old {name!r}, so it cannot be compared")
+    scores[FROZEN] = _train_and_score(config, others, work / FROZEN, name, training.dev, echo, stdout)
+    if BEFORE in scores and not force:
+        _check_not_worse(name, base.get_pipe(name).task, scores, echo)  # type: ignore[attr-defined]
     if training.compare_unfrozen:
-        frozen_components[UNFROZEN] = [other for other in others if other not in transformers]
-    for encoder, frozen in frozen_components.items():
-        echo(f"\n{name}, encoder {encoder}:" + (" (for comparison; discarded)" if encoder == UNFROZEN else ""))
-        config["training"]["frozen_components"] = frozen
-        best = _train(config, stdout)
-        with best.select_pipes(enable=[*(other for other in best.pipe_names if other not in heads_of(best)), name]):
-            report["scores"][encoder] = evaluate_pipeline(best, training.dev)["scores"]
-        if encoder == FROZEN:
-            _write(best, out, report)
-    with replacing(out / "head.json") as partial:
-        write_json(partial, report)
+        frozen = [other for other in others if other not in transformers]
+        scores[UNFROZEN] = _train_and_score(config, frozen, work / UNFROZEN, name, training.dev, echo, stdout)
+    report = {"head": name, "steps": config["training"]["max_steps"], "scores": scores}
+    with replacing(out, "meta.json") as partial:
+        shutil.copytree(work / FROZEN / "model-best", partial)
+        write_json(partial / "head.json", report)
+    shutil.rmtree(work)
+    echo(f"\n{head_table(scores)}")
     return report
 
 
-def _train(config: Config, stdout: IO) -> Language:
-    """The best pipeline of spaCy's training loop."""
-    nlp = compat.init_nlp(config)
-    with tempfile.TemporaryDirectory() as folder:
-        compat.training_loop().train(nlp, Path(folder), use_gpu=-1, stdout=stdout, stderr=sys.stderr)
-        return load_model(Path(folder) / "model-best")
+def _prepare(work: Path, config: Config, training: HeadTraining, base: Language, resume: bool) -> None:
+    """Make the folder for checkpoints.
+
+    Raises:
+        UserError: There is one, of a run with other settings or files.
+    """
+    files = [*training.train, *training.dev, base.path] if base.path else [*training.train, *training.dev]
+    hashes = {str(file): sha256_of(file) for path in files for file in sorted(path.rglob("*") if path.is_dir() else [path])
+              if file.is_file()}  # fmt: skip
+    identity = json.loads(json.dumps({**flat_settings(config), **hashes}))
+    stored = work / "run.json"
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    elif stored.exists():
+        check_same_run(work, read_json(stored), identity)
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(stored, identity)
 
 
-def head_table(report: Dict[str, Any]) -> str:
+def _train_and_score(
+    config: Config, frozen: Sequence[str], work: Path, name: str, dev: Sequence[Path], echo: Echo, stdout: Optional[IO]
+) -> Dict[str, float]:
+    """Train the head, unless the same run is finished already, and score it. The pipeline is then in `work/model-best`."""
+    echo(f"\n{name}, encoder {work.name}:" + (" (for comparison; discarded)" if work.name == UNFROZEN else ""))
+    config = config.copy()
+    config["training"]["frozen_components"] = list(frozen)
+    finished = work / "finished"
+    if not finished.exists():
+        if train_config(config, work, stdout=stdout)[1]:
+            raise KeyboardInterrupt
+        finished.touch()
+    return _scores(load_model(work / "model-best"), name, dev)
+
+
+def _scores(nlp: Language, name: str, dev: Sequence[Path]) -> Dict[str, float]:
+    """The scores of one of the heads."""
+    with nlp.select_pipes(enable=[*(other for other in nlp.pipe_names if other not in heads_of(nlp)), name]):
+        return evaluate_pipeline(nlp, dev)["scores"]
+
+
+def _check_not_worse(name: str, task: Task, scores: Dict[str, Dict[str, float]], echo: Echo) -> None:
+    """Compare the head's headline score.
+
+    Raises:
+        UserError: The new head is worse than the one it is to replace.
+    """
+    for key in headlines(scores[BEFORE], [task]):
+        if score_named(key).loss(scores[BEFORE][key], scores[FROZEN].get(key, 0.0)) > 0:
+            echo(f"\n{head_table(scores)}")
+            raise UserError(
+                f"the new {name!r} is worse than the old one on the --dev files, so nothing was written. Repeat the command with "
+                f"--force to write it all the same; it is not trained again"
+            )
+
+
+def head_table(scores: Dict[str, Dict[str, float]]) -> str:
     """The scores of a report of `train_head` as a table, with what the frozen encoder costs."""
-    frozen, unfrozen = report["scores"][FROZEN], report["scores"].get(UNFROZEN, {})
-    scores = {score_named(key): value for key, value in frozen.items()}
-    width = max(len(score.title) for score in scores)
-    lines = [" " * width + "  frozen" + ("  unfrozen   cost of the frozen encoder" if unfrozen else "")]
-    for score, value in scores.items():
-        columns = ""
-        if score.key in unfrozen:
-            cost = "" if score.is_error else f"{100 * (unfrozen[score.key] - value):+.1f} points"
-            columns = f"  {score.show(unfrozen[score.key]):>8}   {cost}"
-        lines.append(f"{score.title:{width}}  {score.show(value):>6}{columns}".rstrip())
+    titles = {score_named(key): key for key in scores[FROZEN]}
+    width = max(len(score.title) for score in titles)
+    lines = [" " * width + "".join(f"{column:>10}" for column in scores)]
+    if UNFROZEN in scores:
+        lines[0] += "   cost of the frozen encoder"
+    for score, key in titles.items():
+        columns = [f"{score.show(row[key]) if key in row else '':>10}" for row in scores.values()]
+        if UNFROZEN in scores and key in scores[UNFROZEN] and not score.is_error:
+            columns.append(f"   {100 * (scores[UNFROZEN][key] - scores[FROZEN][key]):+.1f} points")
+        lines.append(f"{score.title:{width}}{''.join(columns)}".rstrip())
     return "\n".join(lines)
 
 
@@ -196,10 +254,3 @@ def _words(paths: Sequence[Path]) -> int:
     if not words:
         raise UserError(f"{', '.join(map(str, paths))}: no document in it")
     return words
-
-
-def _write(nlp: Language, out: Path, report: Dict[str, Any]) -> None:
-    with replacing(out, "meta.json") as partial:
-        nlp.to_disk(partial)
-        without_local_paths(partial / "config.cfg")
-        write_json(partial / "head.json", report)
