@@ -26,8 +26,10 @@ from typer.main import get_command
 from mtl.cli.app import app, main
 from mtl.cli.common import SECTIONS
 from mtl.data.docs import write_docs
+from mtl.deploy.commands import install_command
+from mtl.deploy.own_wheel import own_wheel
 from mtl.deploy.packaging import build_wheels
-from mtl.deploy.verify import CHECK, aligned_rows, pick_document, verification_report
+from mtl.deploy.verify import CHECK, aligned_rows, pick_document, verification_report, verify_wheels
 from mtl.errors import UserError
 from mtl.files import replacing
 from mtl.training.saving import atomic_save, without_local_paths
@@ -354,6 +356,45 @@ def test_wheels_hold_the_pipeline_once_and_require_spacy_mtl(pipeline, tmp_path)
     assert "Requires-Dist: spacy-mtl" in metadata and "doc._.ask" in metadata
     names = zipfile.ZipFile(wheels[1]).namelist()
     assert "mtl/tasks/qa/component.py" in names and "mtl/py.typed" in names and not any("test" in name for name in names)
+
+
+@pytest.mark.slow
+def test_an_ordinary_installation_gives_its_own_wheel_back(tmp_path):
+    """Installed from a wheel, not from sources: what `mtl package` writes must install the same files."""
+    first = own_wheel(tmp_path)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps", "--no-index", "--target"]
+    code = "import sys; from pathlib import Path; from mtl.deploy.own_wheel import own_wheel; print(own_wheel(Path(sys.argv[1])))"
+    (tmp_path / "again").mkdir()
+    subprocess.run([*pip, str(tmp_path / "site"), str(first)], check=True)
+    there = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path / "site")}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "again")], check=True, env=there, cwd=tmp_path)
+    (again,) = (tmp_path / "again").iterdir()
+    assert again.name == first.name
+    subprocess.run([*pip, str(tmp_path / "site2"), str(again)], check=True)  # pip compares the hashes
+    left_out = ("RECORD", "direct_url.json")
+    installed = [
+        {str(file.relative_to(site)): hashlib.sha256(file.read_bytes()).hexdigest()
+         for file in site.rglob("*") if file.is_file() and file.suffix != ".pyc" and file.name not in left_out}
+        for site in (tmp_path / "site", tmp_path / "site2")
+    ]  # fmt: skip
+    assert installed[0] == installed[1] and any(name.endswith("entry_points.txt") for name in installed[0])
+    (tmp_path / "site" / "spacy_mtl-0.1.0.dist-info" / "RECORD").unlink()
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=there, cwd=tmp_path)
+    assert "without the list of its files (RECORD); install it with pip" in done.stderr
+
+
+def test_packages_are_installed_by_their_paths(tmp_path):
+    """Asked for a name, pip would also take anyone's higher version from the index."""
+    line = install_command([Path("packages/en_a-1.0.0-py3-none-any.whl"), Path("own.whl"), Path("/a b/c.whl")])
+    assert line == "pip install packages/en_a-1.0.0-py3-none-any.whl ./own.whl '/a b/c.whl'"
+    (tmp_path / "en_a-1.0.0-py3-none-any.whl").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"no wheel of spacy-mtl there, which en_a-1.0.0-py3-none-any.whl needs; run `mtl package`"
+    ):
+        verify_wheels(tmp_path, spacy.blank("en")("a"), False, print)
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for command in re.findall(r"^pip install .*$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            assert not re.search(r" en_\w+( |$)", command), f"{page.name}: {command} asks the index for the name"
 
 
 def test_the_project_says_what_is_there():

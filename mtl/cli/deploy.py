@@ -7,7 +7,7 @@ import typer
 
 from mtl.cli.common import app, encoder_overrides, load_pipeline, read_text_argument, write_report
 from mtl.errors import UserError, check_range
-from mtl.files import check_target
+from mtl.files import check_target, sha256_of
 from mtl.progress import show_progress
 
 
@@ -124,13 +124,16 @@ def package(
     """Build a wheel of a pipeline.
 
     \b
-    If spacy-mtl runs from its sources, its own wheel is built as well. Needs no network.
+    The wheel of spacy-mtl, which the pipeline needs, is written beside it. Needs no network.
     Example: mtl package training/pipeline/model-best --name mtl_maintenance --version 1.0.0
     """
+    from mtl.deploy.commands import install_command
     from mtl.deploy.packaging import build_wheels
 
-    for wheel in build_wheels(pipeline, out, name, version, metrics):
-        typer.echo(f"{wheel.name}  {wheel.stat().st_size / 1e6:.1f} MB")
+    wheels = build_wheels(pipeline, out, name, version, metrics)
+    for wheel in wheels:
+        typer.echo(f"{wheel.name}  {wheel.stat().st_size / 1e6:.1f} MB  sha256 {sha256_of(wheel)}")
+    typer.echo(f"\nto install them: {install_command(wheels)}")
 
 
 @app.command()

@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -13,6 +11,8 @@ from packaging.version import InvalidVersion, Version
 from thinc.api import Config
 
 from mtl import compat
+from mtl.deploy.commands import pip_wheel
+from mtl.deploy.own_wheel import own_wheel
 from mtl.encoder.runtime.openvino_model import REQUIREMENT
 from mtl.errors import UserError
 from mtl.files import read_json
@@ -39,7 +39,7 @@ A spaCy pipeline trained with spacy-mtl: one shared transformer ({parameters:.1f
 
 
 def build_wheels(pipeline: Path, out: Path, name: str, version: str, metrics: Optional[Path] = None) -> List[Path]:
-    """Build the pipeline's wheel, and that of spacy-mtl if it runs from its sources.
+    """Build the pipeline's wheel, and that of the spacy-mtl it needs.
 
     Args:
         pipeline (Path): The folder of a trained pipeline.
@@ -76,38 +76,14 @@ def build_wheels(pipeline: Path, out: Path, name: str, version: str, metrics: Op
         sources = Path(work) / "sources"
         sources.mkdir()
         compat.package_pipeline(source, sources, name=name, version=version, create_sdist=False, create_wheel=False, silent=True)
-        wheel = _pip_wheel(next(sources.iterdir()), out)
-    own_wheel = _spacy_mtl_wheel(out)
-    return [wheel] if own_wheel is None else [wheel, own_wheel]
+        wheel = pip_wheel(next(sources.iterdir()), out)
+    return [wheel, own_wheel(out)]
 
 
 def _needs_openvino(pipeline: Path) -> bool:
     components = Config().from_disk(pipeline / "config.cfg", interpolate=False)["components"].values()
     models = [section["model"] for section in components if section.get("factory") == "mtl_transformer"]
     return any(model.get("backend") == "openvino" or model.get("precision") == "int8" for model in models)
-
-
-def _spacy_mtl_wheel(out: Path) -> Optional[Path]:
-    """The wheel of spacy-mtl itself. None if it was installed from a wheel, which can then be had where that came from."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / "pyproject.toml").exists():
-        return None
-    with tempfile.TemporaryDirectory(prefix="mtl-own-") as work:
-        for entry in ("pyproject.toml", "README.md", "LICENSE", "mtl"):
-            if (root / entry).is_dir():
-                shutil.copytree(root / entry, Path(work) / entry, ignore=shutil.ignore_patterns("__pycache__"))
-            elif (root / entry).exists():
-                shutil.copy(root / entry, work)
-        return _pip_wheel(Path(work), out)
-
-
-def _pip_wheel(source: Path, out: Path) -> Path:
-    with tempfile.TemporaryDirectory(prefix="mtl-wheel-") as fresh:
-        command = ["wheel", str(source), "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", fresh]
-        run_command([sys.executable, "-m", "pip", "--disable-pip-version-check", *command], "the wheel could not be built")
-        wheel = next(Path(fresh).glob("*.whl"))
-        shutil.move(str(wheel), out / wheel.name)
-    return out / wheel.name
 
 
 def _readme(meta: Dict[str, Any], source: Path, metrics: Optional[Path]) -> str:
@@ -141,16 +117,3 @@ def read_metrics(path: Path) -> Dict[str, Any]:
     if not isinstance(result, dict) or not result.get("scores"):
         raise UserError(f"{path}: holds no scores; write them with `mtl evaluate --out {path}`")
     return result
-
-
-def run_command(command: List[str], failure: str, **kwargs: Any) -> str:
-    """Run a command and return its output.
-
-    Raises:
-        UserError: It fails; the message has the end of its output.
-    """
-    done = subprocess.run(command, capture_output=True, text=True, **kwargs)
-    if done.returncode:
-        last_lines = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        raise UserError(f"{failure}:\n{last_lines}")
-    return done.stdout

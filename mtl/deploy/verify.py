@@ -17,7 +17,7 @@ from spacy.vocab import Vocab
 
 from mtl.data.docs import read_docs
 from mtl.data.records import Question, Record, Report
-from mtl.deploy.packaging import run_command
+from mtl.deploy.commands import install_command, run_command
 from mtl.errors import UserError
 from mtl.progress import Echo
 from mtl.registry import registered_tasks
@@ -50,8 +50,8 @@ print(json.dumps(result))
 def verify_wheels(packages: Path, document: Doc, has_gold: bool, echo: Echo) -> Dict[str, Any]:
     """Install the pipeline that was built last into a new environment, and process a document there.
 
-    spacy-mtl comes from its wheel if that is there, other packages from the index in the versions of this environment, so that
-    what is verified is what was trained.
+    spacy-mtl comes from its wheel, other packages from the index in the versions of this environment, so that what is verified
+    is what was trained.
 
     Args:
         packages (Path): The folder with the wheels.
@@ -69,9 +69,12 @@ def verify_wheels(packages: Path, document: Doc, has_gold: bool, echo: Echo) -> 
     pipelines = [wheel for wheel in built if not wheel.name.startswith("spacy_mtl-")][-1:]
     if not pipelines:
         raise UserError(f"{packages}: no wheel of a pipeline there; run `mtl package`")
-    wheels = pipelines + [wheel for wheel in built if wheel.name.startswith("spacy_mtl-")][-1:]
+    own = [wheel for wheel in built if wheel.name.startswith("spacy_mtl-")][-1:]
+    if not own:
+        raise UserError(f"{packages}: no wheel of spacy-mtl there, which {pipelines[0].name} needs; run `mtl package` again")
+    wheels = pipelines + own
     with tempfile.TemporaryDirectory(prefix="mtl-verify-") as work:
-        echo(f"installing {', '.join(wheel.name for wheel in wheels)} into a clean environment ...")
+        echo(f"in a clean environment: {install_command(wheels)}")
         venv.create(Path(work) / "venv", with_pip=True)
         python = Path(work) / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
         constraints = Path(work) / "constraints.txt"
