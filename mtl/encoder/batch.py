@@ -53,7 +53,8 @@ class EncoderBatch:
             return
         docs = [self.docs[i] for i, _ in items]
         prompts = None if items[0][1] is None else [prompt or "" for _, prompt in items]
-        output = self.encoder.encode(docs, prompts, train=self.train)
+        before = sum(output.subwords for output in self.outputs)
+        output = self.encoder.encode(docs, prompts, train=self.train, before=before)
         for row, item in enumerate(items):
             self._places[self._pass, item] = len(self.outputs), row
         self._add(output)

@@ -2,6 +2,7 @@
 
 import inspect
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
@@ -14,12 +15,13 @@ from mtl.encoder.model.batching import batches_by_length
 from mtl.encoder.model.forward import WindowForward
 from mtl.encoder.model.layout import WindowLayout
 from mtl.encoder.model.masking import MaskSettings, mask
+from mtl.encoder.model.recompute import recomputed
 from mtl.encoder.model.subwords import TokenizedText
 from mtl.encoder.model.vectors import TokenVectors
 from mtl.encoder.model.windows import MIN_CAPACITY, Template
 from mtl.encoder.pretrained.architecture import depth_of, layer_count, max_length, without_pooler
 from mtl.encoder.pretrained.trial import check_encoder
-from mtl.encoder.runtime.device import check_memory, good_batch, pick_device
+from mtl.encoder.runtime.device import check_memory, good_batch, pick_device, subwords_to_keep
 from mtl.encoder.runtime.inference import InferenceModel
 from mtl.encoder.runtime.precision import BACKENDS, PRECISIONS, training_autocast, usable
 from mtl.encoder.runtime.workers import worker_count
@@ -180,7 +182,7 @@ class Encoder(nn.Module):
         return self._layout.room(prompt) >= MIN_CAPACITY
 
     def encode(
-        self, docs: Sequence[TokenizedText], prompts: Optional[Sequence[str]] = None, *, train: bool = False
+        self, docs: Sequence[TokenizedText], prompts: Optional[Sequence[str]] = None, *, train: bool = False, before: int = 0
     ) -> TokenVectors:
         """Encode documents.
 
@@ -188,6 +190,7 @@ class Encoder(nn.Module):
             docs (Sequence[TokenizedText]): One for each item.
             prompts (Optional[Sequence[str]]): One for each item: it is then encoded as `[CLS] prompt [SEP] window [SEP]`.
             train (bool): With dropout and gradients; otherwise with neither, whatever mode torch is in.
+            before (int): In training, subwords that were encoded for the same step before.
 
         Raises:
             UserError: A prompt leaves too little room in the window; the vectors do not fit in memory.
@@ -204,14 +207,15 @@ class Encoder(nn.Module):
                 workers = workers if len(windows.sizes) >= workers else 1  # a few windows get all threads each
                 model = self.inference.model(self.model, workers)
                 vectors, summaries = self._windows.read(model, windows, lengths, workers, self.device)
-            return TokenVectors(vectors, summaries, lengths, aligned)
+            return TokenVectors(vectors, summaries, lengths, aligned, len(windows.ids))
         self.train()
         try:
             with training_autocast(self._training_precision, self.device):
-                vectors, summaries = self._windows.read(self.model, windows, lengths, 0, self.device)
+                keep = subwords_to_keep(self.model, self.width, self.device) - before
+                vectors, summaries = self._windows.read(self.model, windows, lengths, 0, self.device, keep)
         finally:
             self.eval()
-        return TokenVectors(vectors, summaries, lengths, aligned)
+        return TokenVectors(vectors, summaries, lengths, aligned, len(windows.ids))
 
     def encode_masked(self, docs: Sequence[TokenizedText], settings: MaskSettings) -> Tuple[Tensor, Tensor]:
         """Mask some tokens and encode the rest, with dropout and gradients. A token is masked in the window it is read from.
@@ -226,6 +230,7 @@ class Encoder(nn.Module):
         windows, _ = self._layout(docs, None)
         words = windows.words()
         vectors, targets = [], []
+        recompute = len(windows.ids) > subwords_to_keep(self.model, self.width, self.device)
         self.train()
         try:
             with training_autocast(self._training_precision, self.device):
@@ -237,7 +242,8 @@ class Encoder(nn.Module):
                     ids, word_ids = torch.from_numpy(padded_ids), torch.from_numpy(padded_words)
                     masked = mask(ids, word_ids, settings, torch.default_generator)
                     windows.ids[rows] = masked.input_ids.numpy()[present]
-                    hidden = self._windows.forward(self.model, windows, batch, longest, self.device)
+                    run = partial(self._windows.forward, self.model, windows, batch, longest, self.device)
+                    hidden = recomputed(run, self.model, self.device) if recompute else run()
                     vectors.append(hidden[masked.selected.flatten().to(self.device)])
                     targets.append(masked.targets.to(self.device))
         finally:

@@ -2,7 +2,8 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Callable, Tuple
+from functools import partial
+from typing import Any, Callable, Tuple
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from mtl.encoder.model.batching import GroupSums, batches_by_length, mean_weights, rounded_lengths, sum_by_group
 from mtl.encoder.model.layout import Windows
+from mtl.encoder.model.recompute import recomputed
 from mtl.encoder.model.windows import Template
 from mtl.encoder.runtime.gpu import plan_free_attention, upload
 from mtl.encoder.runtime.workers import side_by_side
@@ -39,16 +41,18 @@ class WindowForward:
     broadcasts_mask: bool
 
     def read(
-        self, model: Callable, windows: Windows, lengths: np.ndarray, workers: int, device: torch.device
+        self, model: Any, windows: Windows, lengths: np.ndarray, workers: int, device: torch.device, keep: int = 0
     ) -> Tuple[Tensor, Tensor]:
         """Run the windows through the model batch by batch, and sum up each token's vector and each item's summary.
 
         Args:
-            model (Callable): What runs a padded batch.
+            model (Any): What runs a padded batch; in training the module itself.
             windows (Windows): The windows.
             lengths (np.ndarray): Tokens of each item.
             workers (int): Batches that run side by side; 0 in training.
             device (torch.device): Where the model is.
+            keep (int): In training, of how many subwords to keep what the backward pass needs. If there are more, that pass
+                computes it once more, with the same result.
 
         Returns:
             Tuple[Tensor, Tensor]: Shape (tokens of all items, width) and (items, width).
@@ -68,19 +72,21 @@ class WindowForward:
             start[batch] = np.arange(len(batch)) * padded[batch[-1]]
         order = np.argsort(batch_of[window], kind="stable")
         bounds = np.searchsorted(batch_of[window[order]], np.arange(len(batches) + 1))
+        recompute = not workers and len(windows.ids) > keep
 
-        def run(i: int) -> Tuple[GroupSums, GroupSums]:
+        def read_batch(i: int) -> Tuple[GroupSums, GroupSums]:
             batch, pairs = batches[i], order[bounds[i] : bounds[i + 1]]
             by_item = batch[np.argsort(windows.item[batch], kind="stable")]
             summary = start[by_item] + (sizes[by_item] - 1 if self.template.summary_last else 0)
             with torch.inference_mode() if workers else nullcontext():  # the mode belongs to the worker's thread
-                hidden = self._forward_or_halve(model, windows, batch, int(padded[batch[-1]]), device)
+                run = partial(self._forward_or_halve, model, windows, batch, int(padded[batch[-1]]), device)
+                hidden = recomputed(run, model, device) if recompute else run()
                 return (
                     sum_by_group(hidden, start[window[pairs]] + position[pairs], token[pairs], token_weights[pairs]),
                     sum_by_group(hidden, summary, windows.item[by_item], item_weights[by_item]),
                 )
 
-        for token_sums, item_sums in side_by_side(run, range(len(batches)), workers):
+        for token_sums, item_sums in side_by_side(read_batch, range(len(batches)), workers):
             token_sums.add_to(vectors)
             item_sums.add_to(summaries)
         return vectors, summaries

@@ -19,12 +19,14 @@ class TokenVectors:
         summaries (Tensor): Shape (items, width): the mean over the item's windows of the vector at [CLS].
         lengths (np.ndarray): Shape (items,): number of tokens.
         aligned (np.ndarray): Shape (tokens of all items,), bool: whether the token has subwords.
+        subwords (int): How many were encoded for them, those of overlaps and prompts included; 0 for a selection.
     """
 
     vectors: Tensor
     summaries: Tensor
     lengths: np.ndarray
     aligned: np.ndarray
+    subwords: int = 0
 
     @property
     def starts(self) -> np.ndarray:

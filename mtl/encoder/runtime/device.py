@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from mtl import compat
-from mtl.encoder.pretrained.architecture import layer_of
+from mtl.encoder.pretrained.architecture import layer_count, layer_of
 from mtl.errors import UserError
 
 CACHED_FLOATS = 1 << 20  # size of a layer's widest activation that suits a CPU's cache
 LARGE = 256_000_000  # bytes from which the free memory is checked first
+ACTIVATION_BYTES = 90  # of a subword, by layer and by size of the vector; MiniLM in fp32, measured
+MOST_ACTIVATIONS = 4_000_000_000  # bytes that a step keeps for its backward pass
 
 
 def pick_device(name: str) -> torch.device:
@@ -84,6 +86,20 @@ def check_memory(tokens: int, width: int) -> None:
             f"{tokens:,} tokens at once need about {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: split the "
             f"document, for example at its chapters, or process it where there is more memory"
         )
+
+
+def subwords_to_keep(model: nn.Module, width: int, device: torch.device) -> int:
+    """Of how many subwords a training step may keep what its backward pass needs; it computes that of the others once more.
+
+    Args:
+        model (nn.Module): The encoder.
+        width (int): Size of a vector.
+        device (torch.device): Where it is.
+    """
+    layers = getattr(getattr(model, "config", None), "num_hidden_layers", None) or layer_count(model)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    share = MOST_ACTIVATIONS if free is None else free // 2 if device.type == "cuda" else min(MOST_ACTIVATIONS, free // 4)
+    return share // (ACTIVATION_BYTES * layers * width)
 
 
 def free_memory() -> Optional[int]:
