@@ -185,16 +185,17 @@ def test_each_block_comes_once_an_epoch_and_a_batch_depends_on_its_number_alone(
     masks = MaskSettings(tokenizer.mask_token_id, len(tokenizer), mask_fraction=0.0, random_fraction=0.0)
     batches = TrainingBatches(corpus.train, 7, masks, tokenizer.pad_token_id, seed=1)
     rows = sorted(row["subwords"].tolist() for row in corpus.train)
-    per_epoch = batches.batches_per_epoch
-    epochs = [[batches[epoch * per_epoch + i].masked.input_ids for i in range(per_epoch)] for epoch in range(3)]
-    assert all(sorted(torch.cat(epoch).tolist()) == rows for epoch in epochs)
-    assert torch.cat(epochs[0]).tolist() != torch.cat(epochs[1]).tolist()
-    last = 2 * per_epoch + 3
+    drawn = [batches[i].masked.input_ids for i in range(3 * len(rows) // 7 + 1)]
+    assert len(rows) % 7 and {len(batch) for batch in drawn} == {7}  # a smaller batch would weigh its words more
+    epochs = torch.cat(drawn)[: 3 * len(rows)].split(len(rows))
+    assert all(sorted(epoch.tolist()) == rows for epoch in epochs)
+    assert epochs[0].tolist() != epochs[1].tolist()
+    last = len(drawn) - 3
     fresh = TrainingBatches(corpus.train, 7, masks, tokenizer.pad_token_id, seed=1)[last].masked
-    assert torch.equal(fresh.input_ids, epochs[2][3]) and torch.equal(fresh.selected, batches[last].masked.selected)
-    blocks = [len(input_ids) for epoch in epochs for input_ids in epoch]
-    assert batches.blocks_before(last) == sum(blocks[:last])
-    assert len(epochs[0][-1]) < 7 and batches.batches_for(3.0) == 3 * per_epoch  # a short batch ends each epoch
+    assert torch.equal(fresh.input_ids, drawn[last]) and torch.equal(fresh.selected, batches[last].masked.selected)
+    assert batches.blocks_before(last) == 7 * last
+    for passes in (0.1, 1.0, 3.0):
+        assert batches.batches_for(passes) == math.ceil(passes * len(rows) / 7)
     for count in (1, 7, 7.5, len(rows), 2 * len(rows) + 1):
         number = batches.batches_for(100.0, count)
         assert batches.blocks_before(number - 1) < count <= batches.blocks_before(number)
@@ -322,7 +323,7 @@ def test_the_first_budget_that_is_spent_ends_the_run(tiny, text_file, tmp_path):
     assert report["steps"] < 5000
 
 
-def test_the_gradient_of_a_step_is_the_mean_over_its_forward_passes(tiny, text_file, tmp_path):
+def test_the_gradient_of_a_step_is_the_mean_over_the_words_of_its_forward_passes(tiny, text_file, tmp_path):
     run = Adaptation(tiny(), AdaptSettings(**SMALL))
     model = run.objective.model.eval()
     corpus = load_corpus([text_file], run.objective.tokenizer, BlockSettings(32, 0.1, 0), tmp_path / "blocks", print)
@@ -340,6 +341,8 @@ def test_the_gradient_of_a_step_is_the_mean_over_its_forward_passes(tiny, text_f
             model.zero_grad()
 
     keeper, single = GradientKeeper(), []
+    counts = [len(trainer.batches[number].masked.targets) for number in (4, 5)]
+    assert counts[0] != counts[1]
     for number in (4, 5):
         masked_loss(model, *trainer.batches[number]).backward()
         single.append(gradients())
@@ -348,7 +351,7 @@ def test_the_gradient_of_a_step_is_the_mean_over_its_forward_passes(tiny, text_f
     trainer.step(keeper, 2, [torch.nn.Parameter(torch.zeros(1))])
     assert keeper.gradients
     for first, second, mean in zip(*single, keeper.gradients):
-        assert torch.allclose((first + second) / 2, mean, atol=1e-6)
+        assert torch.allclose((counts[0] * first + counts[1] * second) / sum(counts), mean, atol=1e-6)
 
 
 def test_the_learning_rate_rises_stays_and_falls():
@@ -430,12 +433,12 @@ def test_general_text_is_replayed_at_its_ratio(tiny, tmp_path):
 
     batches = make_batches()
     domain_rows = {tuple(row["subwords"].tolist()) for row in domain.train}
-    number = 4 * batches.batches_per_epoch
+    number = 4 * len(domain.train) // 7
     rows = [tuple(row) for i in range(number) for row in batches[i].masked.input_ids.tolist()]
     replayed = [row for row in rows if row not in domain_rows]
     assert len(replayed) / len(rows) == pytest.approx(0.3, abs=0.02)
-    assert batches.blocks_before(number) == len(rows) == 4 * len(domain.train) + len(replayed)
-    assert batches.domain_blocks_before(number) == 4 * len(domain.train)
+    assert batches.blocks_before(number) == len(rows) == 7 * number + len(replayed)
+    assert batches.domain_blocks_before(number) == 7 * number
     assert set(replayed) == {tuple(row["subwords"].tolist()) for row in general.train}
     again, before = make_batches()[9].masked, batches[9].masked
     assert torch.equal(again.selected, before.selected) and torch.equal(again.input_ids, before.input_ids)
@@ -600,7 +603,7 @@ def test_ctrl_c_while_only_the_head_is_trained_saves_it(tiny, text_file, tmp_pat
 
 def test_after_ctrl_c_the_same_call_resumes_even_with_another_budget(tiny, text_file, interrupted):
     report = adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(epochs=5, **SMALL))
-    assert report["steps"] == 65 and not report["interrupted"] and not interrupted.with_name("out.checkpoints").exists()
+    assert report["steps"] == 63 and not report["interrupted"] and not interrupted.with_name("out.checkpoints").exists()
 
 
 def test_a_checkpoint_of_another_run_is_refused(tiny, text_file, interrupted):

@@ -47,7 +47,8 @@ class TrainingBatches:
 
     Args:
         blocks (Dataset): Domain text, as in `Corpus`.
-        batch_size (int): Blocks of domain text in a batch. The last batch of an epoch may be smaller.
+        batch_size (int): Blocks of domain text in a batch. One that an epoch does not fill goes on with the next, since in a
+            smaller batch each word would count more.
         masks (MaskSettings): What to mask.
         pad_id (int): The id of padding; -1 if there is none.
         seed (int): Seed of order and masks.
@@ -61,29 +62,24 @@ class TrainingBatches:
     ) -> None:  # fmt: skip
         self.blocks, self.masks, self.pad_id, self.seed = blocks, masks, pad_id, seed
         self.batch_size = min(batch_size, len(blocks))
-        self.batches_per_epoch = math.ceil(len(blocks) / self.batch_size)
         self.replay = replay
         self.replayed_per_batch = self.batch_size * replay_ratio / (1 - replay_ratio) if replay is not None else 0.0  # in blocks
         self._orders: Dict[int, Tuple[int, Tensor]] = {}  # purpose -> epoch, its order
 
     def __getitem__(self, number: int) -> BlockBatch:
         """The batch of that number, counted from 0 over all epochs."""
-        epoch, position = divmod(number, self.batches_per_epoch)
-        order = self._order(ORDER, epoch, len(self.blocks))
-        rows = order[position * self.batch_size : (position + 1) * self.batch_size]
-        parts = [_tensors(self.blocks, rows.tolist())]
-        if self.replay is not None and (replayed_rows := self._replayed_rows(number)):
-            parts.append(_tensors(self.replay, replayed_rows))
+        domain = range(self.domain_blocks_before(number), self.domain_blocks_before(number + 1))
+        parts = [_tensors(self.blocks, self._rows(ORDER, domain, len(self.blocks)))]
+        if self.replay is not None:
+            general = range(self._replayed_before(number), self._replayed_before(number + 1))
+            if general:
+                parts.append(_tensors(self.replay, self._rows(REPLAY, general, len(self.replay))))
         subwords, words = (torch.cat(part) for part in zip(*parts))
         return _masked(subwords, words, self.masks, self.pad_id, _generator(self.seed, MASKS, number))
 
-    def _replayed_rows(self, number: int) -> List[int]:
-        """The rows of general text in the batch of that number."""
-        assert self.replay is not None
-        size = len(self.replay)
-        indices = range(self._replayed_before(number), self._replayed_before(number + 1))
-        positions = [divmod(i, size) for i in indices]
-        return [int(self._order(REPLAY, epoch, size)[position]) for epoch, position in positions]
+    def _rows(self, purpose: int, indices: range, size: int) -> List[int]:
+        """The rows at these places of a sequence of epochs, each of which has all rows in another order."""
+        return [int(self._order(purpose, epoch, size)[position]) for epoch, position in (divmod(i, size) for i in indices)]
 
     def _order(self, purpose: int, epoch: int, size: int) -> Tensor:
         """The order of the rows in an epoch."""
@@ -97,8 +93,7 @@ class TrainingBatches:
 
     def domain_blocks_before(self, number: int) -> int:
         """Number of blocks of domain text in the batches before that number."""
-        epoch, position = divmod(number, self.batches_per_epoch)
-        return epoch * len(self.blocks) + position * self.batch_size
+        return number * self.batch_size
 
     def blocks_before(self, number: int) -> int:
         """Number of blocks, of domain and general text, in the batches before that number."""
@@ -106,12 +101,8 @@ class TrainingBatches:
 
     def batches_for(self, epochs: float, blocks: float = math.inf) -> int:
         """The fewest batches that hold so many epochs of domain text, or so many blocks in all if that is fewer."""
-        upper_bound = math.ceil(epochs * self.batches_per_epoch)
-        ends = (
-            bisect_left(range(upper_bound), epochs * len(self.blocks), key=self.domain_blocks_before),
-            bisect_left(range(upper_bound), blocks, key=self.blocks_before),
-        )
-        return max(1, min(ends))
+        for_epochs = math.ceil(epochs * len(self.blocks) / self.batch_size - 1e-9)
+        return max(1, bisect_left(range(for_epochs), blocks, key=self.blocks_before))
 
 
 def shard_of(batch: BlockBatch, rank: int, world_size: int) -> Tuple[BlockBatch, float]:

@@ -71,6 +71,10 @@ class Objective:
         with self._autocast():
             return self.loss_function(self.model, masked, attention_mask, forward)
 
+    def count(self, batch: BlockBatch) -> int:
+        """What the loss of a batch is the mean over: predicted subwords; all of them if replaced ones are to be detected."""
+        return len(batch.masked.targets) if self.predicts_text else int(batch.attention_mask.sum())
+
     @torch.no_grad()
     def mean_loss(self, batches: List[BlockBatch]) -> float:
         """The mean loss over fixed batches, without dropout, in nats per predicted subword. Its exponential is the perplexity."""
@@ -78,9 +82,8 @@ class Objective:
         self.model.eval()
         total = count = 0.0
         for batch in batches:
-            predicted = len(batch.masked.targets)
-            total += self.loss(batch).item() * predicted
-            count += predicted
+            total += self.loss(batch).item() * self.count(batch)
+            count += self.count(batch)
         self.model.train(was_training)
         return total / count
 

@@ -156,10 +156,12 @@ class Trainer:
         rank, world_size = distributed.rank(), distributed.world_size()
         accumulated = self.settings.gradient_accumulation_steps
         torch.manual_seed(seed_of(self.settings.seed, DROPOUT, number) + rank)
+        batches = [self.batches[i] for i in range(number * accumulated, (number + 1) * accumulated)]
+        counts = [self.objective.count(batch) for batch in batches]
         total = 0.0
-        for batch_number in range(number * accumulated, (number + 1) * accumulated):
-            batch, weight = shard_of(self.batches[batch_number], rank, world_size)
-            loss = self.objective.loss(batch, forward) * (weight / accumulated)
+        for whole, count in zip(batches, counts):
+            batch, weight = shard_of(whole, rank, world_size)
+            loss = self.objective.loss(batch, forward) * (weight * count / sum(counts))
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
