@@ -135,6 +135,13 @@ class Task:
         """The labels in the document's gold annotation that a head has to know."""
         return set()
 
+    def faults(self, doc: Doc) -> List[str]:
+        """What of the gold annotation no head can learn from: a description for each item, equal for items of one kind.
+
+        Readers of files repair or refuse such gold; a Doc that another tool has made may have it.
+        """
+        return []
+
     def annotate(self, doc: Doc, record: "Record", report: "Report") -> None:
         """Write what a record says for this task to the document, and count it.
 

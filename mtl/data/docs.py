@@ -58,6 +58,18 @@ def without_edge_space(span: Span) -> Optional[Span]:
     return Span(span.doc, start, end, label=span.label, span_id=span.id) if start < end else None
 
 
+def edge_space_faults(spans: Iterable[Span], what: str) -> List[str]:
+    """For each span with white space at an edge, a description of that: see `Task.faults`."""
+    faults = []
+    for span in spans:
+        trimmed = without_edge_space(span)
+        if trimmed is None:
+            faults.append(f"{what} of white space alone, which are left out")
+        elif trimmed is not span:
+            faults.append(f"{what} with white space at the edges, which is left out")
+    return faults
+
+
 def trimmed_offsets(text: str, start: int, end: int) -> Tuple[int, int]:
     """Character offsets without white space at the edges of what they select; equal if that is all there is."""
     part = text[start:end]

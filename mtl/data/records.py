@@ -101,6 +101,10 @@ class Report:
         """Add to a count."""
         self.counts[what] = self.counts.get(what, 0) + n
 
+    def largest(self, what: str, n: int) -> None:
+        """Keep the largest number."""
+        self.counts[what] = max(self.counts.get(what, 0), n)
+
     def note(self, what: str, message: str) -> None:
         """Add to a count, with a message that says where."""
         self.count(what)

@@ -1,5 +1,6 @@
 """What every head shares: its place at the encoder, its weights, its scores."""
 
+from collections import Counter
 from contextlib import ExitStack, suppress
 from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
@@ -58,6 +59,7 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         self._in_training = False
         self._scanned_labels: Set[str] = set()  # of the whole corpus; `initialize` is shown a sample
         self._scanned_count = 0
+        self._faults: Counter = Counter()  # what of the gold annotation cannot be learned from -> how often
 
     @property
     def name(self) -> str:
@@ -195,6 +197,7 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         if labels is not None:
             for label in labels:
                 self.add_label(label)
+            self._warn_of_faults()
         else:
             self._find_labels(get_examples)
         self.check_labels()

@@ -1,5 +1,7 @@
 """The labels of a head: where they come from, and what happens when one is added."""
 
+import logging
+from collections import Counter
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from spacy.tokens import Doc
@@ -8,6 +10,8 @@ from thinc.api import Model
 
 from mtl.errors import UserError
 from mtl.registry import Task
+
+logger = logging.getLogger(__name__)
 
 
 class HeadLabels:
@@ -23,6 +27,7 @@ class HeadLabels:
     is_annotated: Callable[[Doc], bool]
     _scanned_labels: Set[str]
     _scanned_count: int
+    _faults: Counter
 
     @property
     def module(self) -> Any:
@@ -71,14 +76,21 @@ class HeadLabels:
         self._scanned_labels, self._scanned_count = self._labels_in(references)
 
     def _labels_in(self, references: Iterable[Doc]) -> Tuple[Set[str], int]:
-        """The labels in the annotated documents, and how many documents are annotated."""
+        """The labels in the annotated documents, and how many documents are annotated. Faults are counted."""
         labels: Set[str] = set()
         annotated = 0
+        self._faults = Counter()
         for reference in references:
+            self._faults.update(self.task.faults(reference))
             if self.is_annotated(reference):
                 annotated += 1
                 labels.update(self.labels_of(reference))
         return labels, annotated
+
+    def _warn_of_faults(self) -> None:
+        """Say what of the gold annotation is not learned from, before training."""
+        for what, count in self._faults.items():
+            logger.warning("the head %r: the training data has %s (%d)", self.name, what, count)
 
     def _find_labels(self, get_examples: Callable[[], Iterable[Example]]) -> None:
         if not callable(get_examples):
@@ -87,7 +99,10 @@ class HeadLabels:
         for example in examples:
             if not isinstance(example, Example):
                 raise ValueError(f"{self.name}: get_examples must give Examples, got {type(example).__name__}")
+        scanned_faults = self._faults
         labels, annotated = self._labels_in(example.reference for example in examples)
+        self._faults |= scanned_faults  # the sample is part of what was scanned
+        self._warn_of_faults()
         if not annotated and not self._scanned_count and not self.cfg["labels"]:
             raise UserError(
                 f"the head {self.name!r} has no training data: no document of [corpora.train] is annotated for it. "

@@ -9,7 +9,7 @@ from spacy.tokens import Doc, Span, Token
 from spacy.training import Example
 from spacy.util import filter_spans
 
-from mtl.data.docs import bare_doc, trimmed_offsets, widened_span, without_edge_space
+from mtl.data.docs import bare_doc, edge_space_faults, trimmed_offsets, widened_span, without_edge_space
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 from mtl.registry import Change, ProbeItem, Score, Task
@@ -36,6 +36,9 @@ class NERTask(Task):
 
     def labels(self, doc: Doc) -> Set[str]:
         return {ent.label_ for ent in doc.ents}
+
+    def faults(self, doc: Doc) -> List[str]:
+        return edge_space_faults(doc.ents, "entities")
 
     def annotate(self, doc: Doc, record: Record, report: Report) -> None:
         if record.entities is not None:

@@ -51,8 +51,10 @@ def set_gold_questions(doc: Doc, record: Record, questions: Sequence[Question], 
         texts[question.id] = question.text
         answers[question.id] = [doc.text[start:end] for start, end in offsets]
         report.count("questions" if offsets else "questions without an answer")
+        report.largest("words in the longest question", len(question.text.split()))
         for start, end in offsets:
             span = widened_span(doc, start, end, label="answer", span_id=question.id)
+            report.largest("tokens in the longest answer", len(span))
             if (span.start_char, span.end_char) != (start, end):
                 report.count("answers widened to whole tokens")
             spans.append(span)

@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from spacy.tokens import Doc, SpanGroup
 
+from mtl.data.docs import edge_space_faults
 from mtl.data.records import Record, Report
 from mtl.registry import Change, ProbeItem, Score, Task
 from mtl.tasks.qa.gold import GOLD, gold_questions, gold_texts, set_gold_questions
@@ -30,6 +31,18 @@ class QATask(Task):
 
     def is_annotated(self, doc: Doc) -> bool:
         return bool(gold_questions(doc))
+
+    def faults(self, doc: Doc) -> List[str]:
+        if GOLD not in doc.spans:
+            return []
+        known, spans = gold_questions(doc), list(doc.spans[GOLD])
+        if not known:  # as `Doc.from_docs` and `Example.from_dict` leave them
+            return [f"answers without their questions (doc.spans[{GOLD!r}].attrs['questions']), which are left out"] * len(spans)
+        return [
+            *(f"answers to a question that doc.spans[{GOLD!r}].attrs['questions'] lacks, which are left out"
+              for span in spans if span.id_ not in known),
+            *edge_space_faults((span for span in spans if span.id_ in known), "answers"),
+        ]  # fmt: skip
 
     def annotate(self, doc: Doc, record: Record, report: Report) -> None:
         if record.questions is not None:

@@ -47,6 +47,12 @@ class SpanClassifierTask(Task):
     def labels(self, doc: Doc) -> Set[str]:
         return {label for _, labels in span_labels(doc, self.key) for label in labels}
 
+    def faults(self, doc: Doc) -> List[str]:
+        group = doc.spans.get(self.key, ())
+        return [f"spans in doc.spans[{self.key!r}] whose labels are missing from its attrs['labels'], which are left out"] * (
+            len(group) - len(span_labels(doc, self.key))
+        )
+
     def annotate(self, doc: Doc, record: Record, report: Report) -> None:
         if record.entities is not None and any(entity.attributes is not None for entity in record.entities):
             set_attributes(doc, record, record.entities, report)
