@@ -20,9 +20,9 @@ def install_extension(owner: Any, name: str, needed_by: str, **definition: Any) 
     if not owner.has_extension(name):
         owner.set_extension(name, **definition)
         return
-    _, method, getter, setter = owner.get_extension(name)
+    default, *functions = owner.get_extension(name)  # method, getter, setter
     wanted = [definition.get(kind) for kind in ("method", "getter", "setter")]
-    if list(map(_identity, (method, getter, setter))) != list(map(_identity, wanted)):
+    if default != definition.get("default") or list(map(_identity, functions)) != list(map(_identity, wanted)):
         kind = owner.__name__
         raise UserError(
             f"{kind.lower()}._.{name} is registered by other code with another meaning, and {needed_by} needs it. Rename the "

@@ -21,6 +21,7 @@ from mtl.tasks.span_classifier.metrics import score_labels
 from mtl.tasks.span_classifier.module import SpanClassifier
 from mtl.tasks.span_classifier.task import SpanClassifierTask
 from mtl.tasks.textcat.module import exclusive_loss, multilabel_loss
+from mtl.tasks.thresholds import DEFAULT, LabelThresholds
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
 
@@ -29,7 +30,8 @@ DEFAULT_CONFIG = """
 key = "attributes"
 spans = "ents"
 exclusive = false
-threshold = 0.5
+threshold = null
+tune_thresholds = true
 
 [span_classifier.model]
 @architectures = "mtl.SpanClassifier.v1"
@@ -54,10 +56,14 @@ def span_classifier_architecture(encoder: Model) -> Model:
 
 
 def make_span_classifier(
-    nlp: Language, name: str, model: Model, key: str, spans: str, exclusive: bool, threshold: float, scorer: Optional[Callable]
-) -> "SpanLabeller":
+    nlp: Language, name: str, model: Model, key: str, spans: str, exclusive: bool, threshold: Optional[float],
+    tune_thresholds: bool, scorer: Optional[Callable],
+) -> "SpanLabeller":  # fmt: skip
     """Factory `mtl_span_classifier`: see `SpanLabeller`."""
-    return SpanLabeller(nlp.vocab, model, name, key=key, spans=spans, exclusive=exclusive, threshold=threshold, scorer=scorer)
+    return SpanLabeller(
+        nlp.vocab, model, name, key=key, spans=spans, exclusive=exclusive, threshold=threshold, tune_thresholds=tune_thresholds,
+        scorer=scorer,
+    )  # fmt: skip
 
 
 def make_span_classifier_scorer() -> Callable:
@@ -78,7 +84,7 @@ class SpanScores:
     scores: np.ndarray
 
 
-class SpanLabeller(Head):
+class SpanLabeller(LabelThresholds, Head):
     """Labels of entities, or of the spans of a group: one of several, or any number at once.
 
     In training it learns from the annotated spans; in prediction it labels the spans that components before it have set, so put
@@ -88,14 +94,18 @@ class SpanLabeller(Head):
         key (str): The key of `doc.spans` with the annotation, gold and predicted.
         spans (str): Which spans to label: "ents" for `doc.ents`, or a key of `doc.spans`.
         exclusive (bool): Exactly one label holds (softmax), or each for itself (sigmoid).
-        threshold (float): The probability from which a label holds, if they are not exclusive.
+        threshold (Optional[float]): The probability from which a label holds, if they are not exclusive. null for the tuned ones.
+        tune_thresholds (bool): In training, tune the threshold of each label to its best F1 on the documents that the head is
+            scored on, which are those of `[corpora.dev]`.
     """
 
+    learned_settings = ("labels", "width", "tuned_thresholds")
+
     def __init__(
-        self, vocab, model: Model, name: str = "span_classifier", *, key: str, spans: str, exclusive: bool, threshold: float,
-        scorer=None,
+        self, vocab, model: Model, name: str = "span_classifier", *, key: str, spans: str, exclusive: bool,
+        threshold: Optional[float] = None, tune_thresholds: bool = True, scorer=None,
     ) -> None:  # fmt: skip
-        check_range(f"components.{name}.threshold", threshold, 0.0, 1.0)
+        check_range(f"components.{name}.threshold", DEFAULT if threshold is None else threshold, 0.0, 1.0)
         if not key.isidentifier() or key == spans or key in (set(TAKEN) - {KEY}):
             raise UserError(
                 f"components.{name}.key = {key!r}: it must be a name of letters, digits and '_', as in span._.negation, and "
@@ -103,7 +113,7 @@ class SpanLabeller(Head):
             )
         super().__init__(
             vocab, model, name, task=SpanClassifierTask(key), scorer=scorer, key=key, spans=spans, exclusive=exclusive,
-            threshold=threshold,
+            threshold=threshold, tune_thresholds=tune_thresholds, tuned_thresholds=None,
         )  # fmt: skip
         install_extension(Span, key, f"components.{name}.key", getter=_label_getter(key))
 
@@ -176,14 +186,8 @@ class SpanLabeller(Head):
         for doc, spans in zip(docs, predictions.spans):
             scores = [next(rows) for _ in spans]
             by_label = [dict(zip(self.labels, row)) for row in scores]
-            set_span_labels(doc, self.cfg["key"], spans, list(map(self._decide, scores)), scores=by_label)
+            set_span_labels(doc, self.cfg["key"], spans, list(map(self.holding, scores)), scores=by_label)
         self.transformer.release(docs, self.name)
-
-    def _decide(self, scores: Sequence[float]) -> List[str]:
-        """The labels that hold."""
-        if self.cfg["exclusive"]:
-            return [self.labels[int(np.argmax(scores))]]
-        return [label for label, score in zip(self.labels, scores) if score >= self.cfg["threshold"]]
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Label the gold spans and score the labels; also score what the pipeline has predicted, spans and labels together."""
@@ -194,8 +198,10 @@ class SpanLabeller(Head):
         gold = [span_labels(eg.reference, key) for eg in annotated]
         docs = [eg.predicted for eg in annotated]
         placed = [[widened_span(doc, span.start_char, span.end_char) for span, _ in spans] for doc, spans in zip(docs, gold)]
-        rows = iter(self._classify(docs, placed).scores.tolist())
-        on_gold_spans = [(set(labels), set(self._decide(next(rows)))) for spans in gold for _, labels in spans]
+        probabilities = self._classify(docs, placed).scores.tolist()
+        held = [set(labels) for spans in gold for _, labels in spans]
+        self.tune_thresholds(probabilities, [[label in labels for label in self.labels] for labels in held])
+        on_gold_spans = [(labels, set(self.holding(row))) for labels, row in zip(held, probabilities)]
         end_to_end = [(_items(spans), _items(span_labels(doc, key))) for doc, spans in zip(docs, gold)]
         self.transformer.release(docs, self.name)
         scores = {f"{key}_{metric}": value for metric, value in self.scorer(on_gold_spans).items()}

@@ -11,18 +11,21 @@ from thinc.api import Config, Model
 
 from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_range
+from mtl.extensions import install_extension
 from mtl.settings import ByName, by_name
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss, binary_logits
 from mtl.tasks.textcat.module import Textcat, exclusive_loss, multilabel_loss
 from mtl.tasks.textcat.task import TextcatTask
+from mtl.tasks.thresholds import DEFAULT, LabelThresholds
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
 
 DEFAULT_CONFIG = """
 [textcat]
 exclusive = true
-threshold = 0.5
+threshold = null
+tune_thresholds = true
 label_smoothing = 0.0
 class_weights = {}
 
@@ -48,13 +51,13 @@ def textcat_architecture(encoder: Model) -> Model:
 
 
 def make_textcat(
-    nlp: Language, name: str, model: Model, exclusive: bool, threshold: float, label_smoothing: float,
-    class_weights: ByName[float], scorer: Optional[Callable],
+    nlp: Language, name: str, model: Model, exclusive: bool, threshold: Optional[float], tune_thresholds: bool,
+    label_smoothing: float, class_weights: ByName[float], scorer: Optional[Callable],
 ) -> "TextCategorizer":  # fmt: skip
     """Factory `mtl_textcat`: see `TextCategorizer`."""
     return TextCategorizer(
-        nlp.vocab, model, name, exclusive=exclusive, threshold=threshold, label_smoothing=label_smoothing,
-        class_weights=class_weights, scorer=scorer,
+        nlp.vocab, model, name, exclusive=exclusive, threshold=threshold, tune_thresholds=tune_thresholds,
+        label_smoothing=label_smoothing, class_weights=class_weights, scorer=scorer,
     )  # fmt: skip
 
 
@@ -64,7 +67,7 @@ def make_textcat_scorer() -> Callable:
 
 
 def score_textcat(
-    examples: Iterable[Example], *, labels: Iterable[str], exclusive: bool, threshold: float, **kwargs: Any
+    examples: Iterable[Example], *, labels: Iterable[str], exclusive: bool, thresholds: Dict[str, float], **kwargs: Any
 ) -> Dict:
     """`Scorer.score_cats` over the annotated examples, and `cats_accuracy` if categories are exclusive.
 
@@ -73,10 +76,17 @@ def score_textcat(
     annotated = [eg for eg in examples if eg.reference.cats]
     if not annotated:
         return {}
+    predicted = {id(eg.predicted) for eg in annotated}
+
+    def cats(doc: Doc, attr: str) -> Dict[str, float]:
+        """Predicted scores are moved so that each label's threshold is at 0.5, since spaCy cuts all at the same one."""
+        if exclusive or id(doc) not in predicted:
+            return doc.cats
+        return {label: _moved(score, thresholds[label]) for label, score in doc.cats.items() if label in thresholds}
+
     scores = Scorer.score_cats(
-        annotated, "cats", labels=list(labels), multi_label=not exclusive, positive_label=None,
-        threshold=0.0 if exclusive else threshold,
-    )  # fmt: skip
+        annotated, "cats", getter=cats, labels=list(labels), multi_label=not exclusive, positive_label=None, threshold=DEFAULT
+    )
     if exclusive:
         known = set(labels)
         pairs = [(_best(eg.predicted.cats, known), _best(eg.reference.cats, known)) for eg in annotated]
@@ -85,36 +95,49 @@ def score_textcat(
     return scores
 
 
+def _moved(score: float, threshold: float) -> float:
+    """A probability on a scale whose middle is the threshold. The order of probabilities stays."""
+    if score >= threshold:
+        return 1.0 if threshold == 1.0 else DEFAULT + DEFAULT * (score - threshold) / (1 - threshold)
+    return DEFAULT * score / threshold
+
+
 def _best(cats: Dict[str, float], labels: Set[str]) -> str:
     """The category with the highest score among those of this head; "" if none is above 0."""
     positive = {label: score for label, score in cats.items() if label in labels and score > 0}
     return max(positive, key=lambda label: positive[label]) if positive else ""
 
 
-class TextCategorizer(Head):
+class TextCategorizer(LabelThresholds, Head):
     """Categories of a document.
 
     Args:
         exclusive (bool): Exactly one category holds (softmax), or each for itself (sigmoid).
-        threshold (float): The score above which a category counts as assigned when multilabel scores are computed. `doc.cats`
-            always holds the scores themselves.
+        threshold (Optional[float]): The score from which a category holds, if they are not exclusive. null for the tuned ones.
+            `doc.cats` has the scores of all categories, `doc._.categories` those that hold.
+        tune_thresholds (bool): In training, tune the threshold of each category to its best F1 on the documents that the head is
+            scored on, which are those of `[corpora.dev]`.
         label_smoothing (float): Share of each target that is spread over all categories, or over yes and no.
         class_weights (ByName[float]): Category -> weight of its examples in the loss; 1 for those not named.
     """
 
+    learned_settings = ("labels", "width", "tuned_thresholds")
+
     def __init__(
-        self, vocab, model: Model, name: str = "textcat", *, exclusive: bool, threshold: float, label_smoothing: float = 0.0,
-        class_weights: ByName[float] = {}, scorer=None,
+        self, vocab, model: Model, name: str = "textcat", *, exclusive: bool, threshold: Optional[float] = None,
+        tune_thresholds: bool = True, label_smoothing: float = 0.0, class_weights: ByName[float] = {}, scorer=None,
     ) -> None:  # fmt: skip
-        check_range(f"components.{name}.threshold", threshold, 0.0, 1.0)
+        check_range(f"components.{name}.threshold", DEFAULT if threshold is None else threshold, 0.0, 1.0)
         check_range(f"components.{name}.label_smoothing", label_smoothing, 0.0, 0.999)
         class_weights = by_name(f"components.{name}.class_weights", class_weights)
         for label, weight in class_weights.items():
             check_range(f"components.{name}.class_weights.{label}", weight, 0.0)
         super().__init__(
             vocab, model, name, task=TextcatTask(), scorer=scorer, exclusive=exclusive, threshold=threshold,
-            label_smoothing=label_smoothing, class_weights=dict(class_weights),
+            tune_thresholds=tune_thresholds, tuned_thresholds=None, label_smoothing=label_smoothing,
+            class_weights=dict(class_weights),
         )  # fmt: skip
+        install_extension(Doc, "categories", f"components.{name}", default=None)
 
     def is_annotated(self, reference: Doc) -> bool:
         """Whether one of the head's categories is annotated; before it has any, whether any is."""
@@ -180,10 +203,28 @@ class TextCategorizer(Head):
         docs = list(docs)
         for doc, row in zip(docs, scores):
             doc.cats.update(zip(self.cfg["labels"], row))
+            by_others = [label for label in doc._.categories or () if label not in self.labels]
+            doc._.categories = [*by_others, *self.holding(row)]
         self.transformer.release(docs, self.name)
 
     def scorer_settings(self) -> Dict[str, Any]:
-        return {key: self.cfg[key] for key in ("labels", "exclusive", "threshold")}
+        threshold = DEFAULT if self.cfg["threshold"] is None else self.cfg["threshold"]  # for spaCy's own scorers
+        return {
+            "labels": self.labels, "exclusive": self.cfg["exclusive"], "threshold": threshold, "thresholds": self.thresholds
+        }  # fmt: skip
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        annotated = [eg for eg in examples if self.is_annotated(eg.reference)]
+        self.tune_thresholds(
+            [[eg.predicted.cats.get(label, 0.0) for label in self.labels] for eg in annotated],
+            [[_holds(eg.reference, label) for label in self.labels] for eg in annotated],
+        )
+        return super().score(annotated, **kwargs)
+
+
+def _holds(reference: Doc, label: str) -> Optional[bool]:
+    """Whether a category holds by the gold annotation; None if that does not say."""
+    return reference.cats[label] > 0 if label in reference.cats else None
 
 
 Language.factory(

@@ -78,7 +78,7 @@ class TextcatTask(Task):
         return {"cats_accuracy": sum(guess == best_category(doc.cats) for guess, doc in zip(predicted, scored)) / len(scored)}
 
     def usage(self, component: str) -> str:
-        return "doc.cats                      # {category: score}"
+        return "doc._.categories              # those that hold; doc.cats has the scores"
 
     def show(self, doc: Doc, component: str) -> List[str]:
         ranked = sorted(doc.cats.items(), key=lambda item: -item[1])
