@@ -132,7 +132,23 @@ def torch_model(name: str, build: Callable[..., nn.Module], layers: Optional[Lis
 
 def run_by(model: Model, component: Any) -> None:
     """Let `model.predict(docs)` give what the component predicts, as spaCy's own models do."""
-    model.attrs["component"] = weakref.ref(component)  # not itself: a copy of the model would copy the component
+    model.attrs["component"] = ComponentOf(component)
+
+
+class ComponentOf:
+    """The component of a model, not kept alive, and not copied with the model."""
+
+    def __init__(self, component: Any) -> None:
+        self._component = weakref.ref(component)
+
+    def __call__(self) -> Any:
+        return self._component()
+
+    def __deepcopy__(self, memo: Any) -> "ComponentOf":
+        return self
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return ComponentOf, (self._component(),)
 
 
 def _forward(model: Model, docs: Any, is_train: bool) -> Tuple[Any, Callable]:

@@ -181,6 +181,19 @@ def test_steps_are_those_of_the_first_epoch(corpus):
     assert done.returncode == 1 and "no such file" in done.stderr
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
+def test_a_terminal_that_lacks_a_character_is_no_error(encoding, tmp_path):
+    """The files are written already; only the line on the screen has a "?"."""
+    answer = {"text": "Ωmega", "answer_start": 9}
+    row = {"text": "The Ωmega pump failed → it leaked.", "qas": [{"question": "Which?", "answers": [answer]}]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mtl", "convert", str(tmp_path / "train.jsonl"), "--out", str(tmp_path / "spacy")]
+    environment = {**ENVIRONMENT, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
+    assert b"?mega" in done.stdout and (tmp_path / "spacy" / "train.spacy").exists()
+
+
 def test_asking_a_pipeline_without_the_head(tmp_path):
     spacy.blank("en").to_disk(tmp_path / "blank")
     done = mtl("ask", tmp_path / "blank", "text", "Why?")

@@ -62,8 +62,9 @@ def test_all_heads_share_both_passes_and_learn(tmp_path, monkeypatch):
     encoded = []
     encode = Encoder.encode
     monkeypatch.setattr(
-        Encoder, "encode", lambda self, docs, prompts=None, train=False: encoded.append((len(docs), prompts is not None, train))
-        or encode(self, docs, prompts, train=train)
+        Encoder, "encode", lambda self, docs, prompts=None, train=False, before=0: encoded.append(
+            (len(docs), prompts is not None, train)
+        ) or encode(self, docs, prompts, train=train, before=before)
     )  # fmt: skip
     nlp = make_nlp(save_tiny("bert", tmp_path / "encoder", hidden_dropout_prob=0.1), HEADS)
     nlp.get_pipe("transformer").r_drop = 1.0

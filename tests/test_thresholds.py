@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import spacy
 from conftest import gold_doc, make_nlp, overfit
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -43,6 +43,7 @@ def test_the_threshold_of_a_label(rows, threshold):
     assert best_threshold(rows) == pytest.approx(threshold)
 
 
+@settings(deadline=None)  # the first document loads spaCy's tokenizer
 @given(st.dictionaries(st.sampled_from("ABC"), PROBABILITY, min_size=3), st.lists(PROBABILITY, min_size=3, max_size=3))
 def test_scores_are_cut_at_the_threshold_of_each_label(scores, cuts):
     """And the AUC, which needs no threshold, does not depend on them."""
@@ -132,3 +133,9 @@ def test_an_attribute_of_the_same_name_and_another_default_is_refused(tiny):
         Doc.remove_extension("categories")
         if kept is not None:
             Doc.set_extension("categories", default=kept[0])
+
+
+@pytest.mark.parametrize("scorer", ["spacy.textcat_scorer.v2", "spacy.textcat_multilabel_scorer.v2"])
+def test_spacys_own_scorers_score_our_categories(scorer, tiny):
+    nlp = make_nlp(tiny(), heads=("textcat",), examples=rows_of, textcat={"exclusive": False, "scorer": {"@scorers": scorer}})
+    assert 0 <= nlp.evaluate(rows_of(nlp))["cats_score"] <= 1

@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterable, Union
 
 import srsly
 from spacy import util
+from thinc.api import Model
 
 from mtl import __version__
 from mtl.encoder.loaders import load_encoder, save_encoder
@@ -20,6 +21,7 @@ class SavedEncoder:
     """Mixin of the transformer component."""
 
     cfg: Dict[str, Any]
+    model: Model
     set_encoder: Any
 
     @property
@@ -27,11 +29,11 @@ class SavedEncoder:
         raise NotImplementedError
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
-        """Write `cfg` and the Hugging Face folder `encoder`."""
-        serialize = {
-            "cfg": lambda p: write_json(p, {**self.cfg, "format": FORMAT, "saved_by": __version__}),
-            "encoder": lambda p: save_encoder(self.encoder, p),
-        }
+        """Write `cfg` and, if there are weights yet, the Hugging Face folder `encoder`."""
+        cfg = {**self.cfg, "format": FORMAT, "saved_by": __version__, "has_weights": bool(self.model.shims)}
+        serialize = {"cfg": lambda p: write_json(p, cfg)}
+        if cfg["has_weights"]:
+            serialize["encoder"] = lambda p: save_encoder(self.encoder, p)
         util.to_disk(path, serialize, exclude)
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> Any:
@@ -42,7 +44,7 @@ class SavedEncoder:
         """
         deserialize = {
             "cfg": lambda p: self._load_cfg(read_json(p)),
-            "encoder": lambda p: self.set_encoder(*load_encoder(p)),
+            "encoder": lambda p: self.set_encoder(*load_encoder(p)) if self.cfg.get("has_weights", True) else None,
         }
         util.from_disk(path, deserialize, exclude)
         return self

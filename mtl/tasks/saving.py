@@ -7,6 +7,7 @@ from typing import Any, Callable, ClassVar, Dict, Iterable, Tuple, Union
 import safetensors.torch
 from safetensors import SafetensorError
 from spacy import util
+from thinc.api import Model
 
 from mtl.errors import UserError
 from mtl.files import read_json, write_json
@@ -18,16 +19,16 @@ class SavedHead:
 
     name: str
     cfg: Dict[str, Any]
+    model: Model
     module: Any
     learned_settings: ClassVar[Tuple[str, ...]]
     _build: Callable[..., None]
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
-        """Write `cfg` and `model.safetensors`."""
-        serialize = {
-            "cfg": lambda p: write_json(p, self.cfg),
-            "model.safetensors": lambda p: safetensors.torch.save_file(state_of(self.module), p),
-        }
+        """Write `cfg` and, if there are weights yet, `model.safetensors`."""
+        serialize = {"cfg": lambda p: write_json(p, self.cfg)}
+        if self.model.shims:
+            serialize["model.safetensors"] = lambda p: safetensors.torch.save_file(state_of(self.module), p)
         util.to_disk(path, serialize, exclude)
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> Any:
@@ -45,10 +46,9 @@ class SavedHead:
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """What `to_disk` writes, as bytes."""
-        serialize = {
-            "cfg": lambda: json.dumps(self.cfg).encode("utf8"),
-            "model.safetensors": lambda: safetensors.torch.save(state_of(self.module)),
-        }
+        serialize = {"cfg": lambda: json.dumps(self.cfg).encode("utf8")}
+        if self.model.shims:
+            serialize["model.safetensors"] = lambda: safetensors.torch.save(state_of(self.module))
         return util.to_bytes(serialize, exclude)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> Any:
@@ -65,6 +65,8 @@ class SavedHead:
         self.cfg.update({key: saved[key] for key in self.learned_settings if key in saved})
 
     def _load_weights(self, read: Callable, source: Any) -> None:
+        if self.cfg["width"] is None:  # saved before it was initialized
+            return
         where = source if isinstance(source, Path) else f"the bytes of {self.name!r}"
         try:
             tensors = read(source)

@@ -47,11 +47,11 @@ def check_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, le
         raise UserError(f"{kind} is an encoder-decoder: use an encoder, such as BERT, RoBERTa, DeBERTa or ModernBERT")
     check_vocabulary(model, tokenizer)
     first = tokenizer.backend_tokenizer.encode("a").ids[0]
-    ids = torch.full((2, length), first, device=model.device)
-    present = torch.ones_like(ids)
-    present[1, length // 2 :] = 0
     try:
-        with torch.no_grad(), building():
+        with building(), torch.no_grad():
+            ids = torch.full((2, length), first, device=model.device)
+            present = torch.ones_like(ids)
+            present[1, length // 2 :] = 0
             output: Any = model(input_ids=ids, attention_mask=present)
         vectors = getattr(output, "last_hidden_state", None)
     except Exception as error:  # whatever an architecture raises that wants other inputs, or a shorter text
