@@ -42,7 +42,7 @@ def step(encoder, keep, monkeypatch, parts=1, steps=2, **settings):
         examples = long_examples(nlp)
         size = -(-len(examples) // parts)
         for start in range(0, len(examples), size):
-            nlp.update(examples[start : start + size], sgd=None, losses=losses)
+            nlp.update(examples[start : start + size], sgd=False, losses=losses)
         for _, pipe in nlp.pipeline:
             pipe.finish_update(optimizer)
     weights = {name: parameter.detach().clone() for name, (parameter, _) in nlp.get_pipe("transformer").parameters().items()}
