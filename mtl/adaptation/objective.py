@@ -19,7 +19,7 @@ from mtl.encoder.model.mlm import head_parameters, load_mlm, masked_loss, start_
 from mtl.encoder.pretrained.architecture import max_length
 from mtl.encoder.pretrained.lora import add_lora, has_lora, lora_parameters, merge_lora
 from mtl.encoder.pretrained.sources import load_tokenizer
-from mtl.encoder.pretrained.trial import check_encoder
+from mtl.encoder.pretrained.trial import check_encoder, check_vocabulary
 from mtl.encoder.runtime.device import faster_in_bf16, pick_device
 from mtl.errors import UserError
 
@@ -153,6 +153,7 @@ def load_objective(encoder: str, settings: AdaptSettings) -> Objective:
     longest = max_length(model.base_model, model.config)
     if settings.block_size > longest:
         raise UserError(f"block-size = {settings.block_size} is more than the encoder's maximum of {longest} subwords")
+    check_vocabulary(model.base_model, tokenizer)
     check_encoder(model.base_model, tokenizer, settings.block_size)
     if settings.lora_rank:
         add_lora(model.base_model, settings.lora_rank)

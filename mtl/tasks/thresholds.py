@@ -1,6 +1,6 @@
 """From which probability a label holds, where several may hold at once: one setting, or what is best for each label on dev."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -35,11 +35,12 @@ class LabelThresholds:
             for label, column, truth in columns
         }
 
-    def holding(self, scores: Sequence[float]) -> List[str]:
-        """The labels that hold, by their probabilities: the likeliest one if they are exclusive."""
+    def holding(self, rows: Iterable[Sequence[float]]) -> List[List[str]]:
+        """For each item the labels that hold, by their probabilities: the likeliest one if they are exclusive."""
+        labels, thresholds = self.labels, list(self.thresholds.values())
         if self.cfg["exclusive"]:
-            return [self.labels[int(np.argmax(scores))]]
-        return [label for (label, threshold), score in zip(self.thresholds.items(), scores) if score >= threshold]
+            return [[labels[int(np.argmax(row))]] for row in rows]
+        return [[label for label, cut, score in zip(labels, thresholds, row) if score >= cut] for row in rows]
 
 
 def best_threshold(rows: Sequence[Tuple[float, bool]]) -> float:

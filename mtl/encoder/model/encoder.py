@@ -20,7 +20,7 @@ from mtl.encoder.model.subwords import TokenizedText
 from mtl.encoder.model.vectors import TokenVectors
 from mtl.encoder.model.windows import MIN_CAPACITY, Template
 from mtl.encoder.pretrained.architecture import depth_of, layer_count, max_length, without_pooler
-from mtl.encoder.pretrained.trial import check_encoder
+from mtl.encoder.pretrained.trial import check_encoder, check_vocabulary
 from mtl.encoder.runtime.device import check_memory, good_batch, pick_device, subwords_to_keep
 from mtl.encoder.runtime.inference import InferenceModel
 from mtl.encoder.runtime.precision import BACKENDS, PRECISIONS, training_autocast, usable
@@ -91,6 +91,7 @@ class Encoder(nn.Module):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, settings: EncoderSettings) -> None:
         super().__init__()
         settings.check()
+        check_vocabulary(model, tokenizer)
         check_encoder(model, tokenizer, min(TRIAL_LENGTH, max_length(model, model.config)))
         self.model, self.tokenizer, self.settings = without_pooler(model), tokenizer, settings
         self.template = Template.from_tokenizer(tokenizer)

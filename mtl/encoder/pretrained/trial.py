@@ -32,7 +32,7 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast)
 
 
 def check_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> None:
-    """Check the vocabulary, and encode a batch: a text of this length, and a shorter one with padding.
+    """Encode a batch: a text of this length, and a shorter one with padding.
 
     Args:
         model (PreTrainedModel): The encoder without a head, on any device.
@@ -45,7 +45,6 @@ def check_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, le
     kind, width = model.config.model_type, getattr(model.config, "hidden_size", None)
     if model.config.is_encoder_decoder:
         raise UserError(f"{kind} is an encoder-decoder: use an encoder, such as BERT, RoBERTa, DeBERTa or ModernBERT")
-    check_vocabulary(model, tokenizer)
     first = tokenizer.backend_tokenizer.encode("a").ids[0]
     try:
         with building(), torch.no_grad():

@@ -97,8 +97,12 @@ def subwords_to_keep(model: nn.Module, width: int, device: torch.device) -> int:
         device (torch.device): Where it is.
     """
     layers = getattr(getattr(model, "config", None), "num_hidden_layers", None) or layer_count(model)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
-    share = MOST_ACTIVATIONS if free is None else free // 2 if device.type == "cuda" else min(MOST_ACTIVATIONS, free // 4)
+    if device.type == "cuda":  # what torch holds in reserve is free as well
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        share = (torch.cuda.mem_get_info(device)[0] + unused) // 2
+    else:
+        free = free_memory()
+        share = MOST_ACTIVATIONS if free is None else min(MOST_ACTIVATIONS, free // 4)
     return share // (ACTIVATION_BYTES * layers * width)
 
 

@@ -186,7 +186,7 @@ class SpanLabeller(LabelThresholds, Head):
         for doc, spans in zip(docs, predictions.spans):
             scores = [next(rows) for _ in spans]
             by_label = [dict(zip(self.labels, row)) for row in scores]
-            set_span_labels(doc, self.cfg["key"], spans, list(map(self.holding, scores)), scores=by_label)
+            set_span_labels(doc, self.cfg["key"], spans, self.holding(scores), scores=by_label)
         self.transformer.release(docs, self.name)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
@@ -201,7 +201,7 @@ class SpanLabeller(LabelThresholds, Head):
         probabilities = self._classify(docs, placed).scores.tolist()
         held = [set(labels) for spans in gold for _, labels in spans]
         self.tune_thresholds(probabilities, [[label in labels for label in self.labels] for labels in held])
-        on_gold_spans = [(labels, set(self.holding(row))) for labels, row in zip(held, probabilities)]
+        on_gold_spans = list(zip(held, map(set, self.holding(probabilities))))
         end_to_end = [(_items(spans), _items(span_labels(doc, key))) for doc, spans in zip(docs, gold)]
         self.transformer.release(docs, self.name)
         scores = {f"{key}_{metric}": value for metric, value in self.scorer(on_gold_spans).items()}

@@ -201,10 +201,10 @@ class TextCategorizer(LabelThresholds, Head):
 
     def set_annotations(self, docs: Iterable[Doc], scores: List[List[float]]) -> None:
         docs = list(docs)
-        for doc, row in zip(docs, scores):
-            doc.cats.update(zip(self.cfg["labels"], row))
-            by_others = [label for label in doc._.categories or () if label not in self.labels]
-            doc._.categories = [*by_others, *self.holding(row)]
+        labels = self.labels
+        for doc, row, holding in zip(docs, scores, self.holding(scores)):
+            doc.cats.update(zip(labels, row))
+            doc._.categories = [*(label for label in doc._.categories or () if label not in labels), *holding]
         self.transformer.release(docs, self.name)
 
     def scorer_settings(self) -> Dict[str, Any]:
