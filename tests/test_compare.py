@@ -397,13 +397,13 @@ def test_a_training_without_end_is_refused(project):
 def test_heads_together_may_be_taught_by_those_alone(two_corpora, capsys, monkeypatch):
     from mtl.tasks.teacher import Teacher
 
-    shares, logits = [], Teacher.logits
+    shares, next_share = [], Teacher.next_share
 
-    def look(self, rows):
-        shares.append(1 - (self.steps_done - 1) / self.steps)  # `next_share` has counted this step
-        return logits(self, rows)
+    def look(self):
+        shares.append(next_share(self))
+        return shares[-1]
 
-    monkeypatch.setattr(Teacher, "logits", look)
+    monkeypatch.setattr(Teacher, "next_share", look)
     compare_sharing_of(two_corpora, "--no-plot", "--distill", "--seeds", "1")
     result = json.loads((two_corpora / "out" / "comparison.json").read_text())
     arms = ["together", "textcat", "ner", "together, taught by the heads alone"]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_nlp, sample_examples, save_tiny
@@ -10,7 +11,8 @@ from thinc.api import fix_random_seed
 from mtl.encoder.component import Transformer
 from mtl.encoder.model.encoder import Encoder
 from mtl.errors import UserError
-from mtl.tasks.loss import Loss, binary_logits, divergence, with_consistency
+from mtl.tasks.loss import Loss, with_consistency
+from mtl.tasks.outputs import Names, Outputs, binary_logits, divergence
 from mtl.training.optimizer import adamw
 
 HEADS = ("textcat", "ner", "qa")
@@ -23,7 +25,7 @@ def test_the_divergence_is_that_computed_by_hand():
     q_to_p = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
     assert divergence(p, q).item() == pytest.approx((p_to_q + q_to_p) / 2, rel=1e-5)
     assert divergence(torch.stack([p, p]), torch.stack([q, p])).item() == pytest.approx((p_to_q + q_to_p) / 4, rel=1e-5)
-    (log_probabilities,) = binary_logits(torch.tensor([0.0, math.log(3)]))
+    log_probabilities = binary_logits(torch.tensor([[0.0, math.log(3)]]))
     assert torch.allclose(log_probabilities.exp(), torch.tensor([[0.5, 0.5], [0.75, 0.25]]))
 
 
@@ -38,7 +40,8 @@ def test_impossible_outcomes_do_not_count():
 
 def test_the_loss_is_the_mean_of_both_plus_the_divergence_times_its_weight():
     p, q = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0]])
-    loss = with_consistency(Loss(torch.tensor(1.0), 4, (p,)), Loss(torch.tensor(3.0), 4, (q,)), 5.0)
+    first, second = (Outputs((table,), np.zeros(1), lambda example: Names([""], [["yes", "no"]])) for table in (p, q))
+    loss = with_consistency(Loss(torch.tensor(1.0), 4, first), Loss(torch.tensor(3.0), 4, second), 5.0)
     assert loss.mean.item() == pytest.approx(2 + 5 * divergence(p, q).item()) and loss.count == 4
     assert with_consistency(Loss(torch.tensor(1.0), 4), Loss(torch.tensor(3.0), 4), 5.0).mean.item() == 2  # a regressor's
 

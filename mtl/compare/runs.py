@@ -229,7 +229,9 @@ class Runs:
             training = config.interpolate()["training"]
             updates = training["max_steps"] * training.get("accumulate_gradient", 1)
             section = config["initialize"]["components"].setdefault(head, {})
-            section |= {"teacher": str(self.pipeline_folder(teacher)), "teacher_steps": updates}
+            section["teacher"] = {
+                "@misc": "mtl.Teacher.v1", "pipelines": [str(self.pipeline_folder(teacher))], "steps": updates,
+            }  # fmt: skip
         return config
 
     def _subsets(self, run: TrainingRun) -> Dict[str, str]:

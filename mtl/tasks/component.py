@@ -22,7 +22,7 @@ from mtl.settings import check_component_name
 from mtl.tasks.checks import check_augmenters, check_places, check_score_weights
 from mtl.tasks.labels import HeadLabels
 from mtl.tasks.saving import SavedHead
-from mtl.tasks.teacher import Teacher, make_teacher
+from mtl.tasks.teacher import Teacher, TeacherSettings
 from mtl.tasks.training import HeadUpdate
 from mtl.torch_model import Parameters, building, get_module, run_by, set_module
 
@@ -175,8 +175,7 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         *,
         nlp: Any = None,
         labels: Optional[Iterable[str]] = None,
-        teacher: Optional[str] = None,
-        teacher_steps: int = 0,
+        teacher: Optional[TeacherSettings] = None,
     ) -> None:
         """Find the labels and create the weights.
 
@@ -184,16 +183,15 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
             get_examples (Callable): Returns a sample of the training data.
             nlp (Any): The pipeline.
             labels (Optional[Iterable[str]]): The labels, if they are known.
-            teacher (Optional[str]): A pipeline to learn from as well: see `Teacher`.
-            teacher_steps (int): Over how many updates its share of the loss falls to 0.
+            teacher (Optional[TeacherSettings]): Pipelines to learn from as well.
 
         Raises:
-            UserError: No example is annotated for this head.
+            UserError: No example is annotated for this head; a teacher does not fit.
         """
         if nlp is not None:
             check_score_weights(nlp)
             check_augmenters(nlp, self, get_examples)
-        self.teacher = make_teacher(teacher, self, teacher_steps)
+        self.teacher = None if teacher is None else Teacher(teacher, self)
         if labels is not None:
             for label in labels:
                 self.add_label(label)
@@ -201,6 +199,8 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         else:
             self._find_labels(get_examples)
         self.check_labels()
+        if self.teacher is not None:
+            self.teacher.check_labels()
         if nlp is not None:
             check_places(nlp, self)
         self.cfg["width"] = self.transformer.width

@@ -1,7 +1,7 @@
-"""How a head is trained: its loss, a teacher's, and what it leaves at the encoder output."""
+"""How a head is trained: its loss on gold annotation, its teachers', and what it leaves at the encoder output."""
 
 import math
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import torch
 from spacy.tokens import Doc
@@ -12,6 +12,7 @@ from mtl import distributed
 from mtl.encoder.batch import EncoderBatch
 from mtl.encoder.component import Transformer
 from mtl.tasks.loss import Loss, with_consistency
+from mtl.tasks.outputs import Outputs, SoftLoss, Targets, soft_cross_entropy, soft_targets
 from mtl.tasks.teacher import Teacher
 from mtl.torch_model import training
 
@@ -34,9 +35,26 @@ class HeadUpdate:
     def training_module(self) -> Any:
         raise NotImplementedError
 
+    def outputs(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Outputs]:
+        """What the head predicts for examples, annotated or not; None if there is nothing to predict."""
+        raise NotImplementedError
+
+    def gold_loss(self, outputs: Outputs, rows: Rows) -> Optional[Loss]:
+        """The loss of the predictions for annotated examples; None if none of them can be used."""
+        raise NotImplementedError
+
     def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
         """The loss over annotated examples; None if none of them can be used."""
-        raise NotImplementedError
+        outputs = self.outputs(rows, batch, drop)
+        return None if outputs is None else self.gold_loss(outputs, rows)
+
+    def targets(self, outputs: Outputs, example: int, temperature: float) -> Targets:
+        """What this head teaches about an example."""
+        return soft_targets(outputs, example, temperature)
+
+    def soft_loss(self, outputs: Outputs, targets: Sequence[Sequence[Targets]], temperature: float) -> Optional[SoftLoss]:
+        """The loss of the predictions against those of teachers; see `soft_cross_entropy`."""
+        return soft_cross_entropy(outputs, targets, temperature)
 
     def update(
         self,
@@ -52,12 +70,12 @@ class HeadUpdate:
         self._in_training = True
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
-        rows = [(i, eg) for i, eg in enumerate(examples) if len(eg.predicted) and self.is_annotated(eg.reference)]
-        if not distributed.sum_over_ranks(len(rows)):
+        rows, unlabelled = self._rows(examples)
+        if not distributed.sum_over_ranks(len(rows) + len(unlabelled)):
             return losses
         try:
             with training():
-                self._backward(rows, self.transformer.batch(examples), drop, losses)
+                self._backward(rows, unlabelled, self.transformer.batch(examples), drop, losses)
         except Exception:
             self.transformer.abandon_update()
             raise
@@ -65,13 +83,21 @@ class HeadUpdate:
             self.finish_update(sgd)
         return losses
 
-    def _backward(self, rows: Rows, batch: EncoderBatch, drop: float, losses: Dict[str, float]) -> None:
+    def _rows(self, examples: List[Example]) -> Tuple[Rows, Rows]:
+        """The examples that are annotated for this head, and those that its teachers are asked about."""
+        rows = [(i, eg) for i, eg in enumerate(examples) if len(eg.predicted)]
+        annotated = [(i, eg) for i, eg in rows if self.is_annotated(eg.reference)]
+        if self.teacher is None or not self.teacher.takes_unlabelled or len(annotated) == len(rows):
+            return annotated, []
+        return annotated, [(i, eg) for i, eg in rows if not self.is_annotated(eg.reference)]
+
+    def _backward(self, rows: Rows, unlabelled: Rows, batch: EncoderBatch, drop: float, losses: Dict[str, float]) -> None:
         module = self.training_module.train()
         try:
             batch_loss = self._loss(rows, batch, drop)
             loss, count = self._rank_share(batch_loss)
             if self.teacher is not None:
-                loss = self._taught(self.teacher, batch_loss, loss, rows, batch, drop)
+                loss, count = self._taught(self.teacher, batch_loss, loss, count, rows, unlabelled, batch, drop)
         finally:
             module.eval()
         if loss is None:
@@ -102,7 +128,7 @@ class HeadUpdate:
         return first
 
     @staticmethod
-    def _rank_share(loss: Optional[Loss]) -> Tuple[Optional[Tensor], float]:
+    def _rank_share(loss: Union[Loss, SoftLoss, None]) -> Tuple[Optional[Tensor], float]:
         """This rank's part of the mean loss over all ranks, and what that is the mean over.
 
         The parts sum up to the mean. None if no rank has anything to use.
@@ -113,17 +139,27 @@ class HeadUpdate:
         return (loss.mean * (loss.count / count) if loss is not None else torch.zeros(())), count
 
     def _taught(
-        self, teacher: Teacher, batch_loss: Optional[Loss], loss: Optional[Tensor], rows: Rows, batch: EncoderBatch, drop: float
-    ) -> Optional[Tensor]:
-        """The loss, mixed with that against the teacher's predictions."""
+        self, teacher: Teacher, gold: Optional[Loss], loss: Optional[Tensor], count: float, rows: Rows, unlabelled: Rows,
+        batch: EncoderBatch, drop: float,
+    ) -> Tuple[Optional[Tensor], float]:  # fmt: skip
+        """The loss mixed with the teachers', that on unlabelled examples included, and what it is the mean over."""
         share = teacher.next_share()
-        if share == 0:
-            return loss
-        soft = teacher.soft_loss(batch_loss, rows)
-        taught, _ = self._rank_share(soft if soft is not None or not rows else self._loss(teacher.rows(rows), batch, drop))
-        if loss is None or taught is None:
-            return loss if taught is None else taught
-        return (1 - share) * loss + share * taught
+        if share:
+            soft = teacher.loss(gold.outputs, rows) if gold is not None and gold.outputs is not None else None
+            taught, _ = self._rank_share(soft)
+            if loss is None or taught is None:
+                loss = loss if taught is None else taught
+            else:
+                loss = (1 - share) * loss + share * taught
+        if not teacher.takes_unlabelled:
+            return loss, count
+        outputs = self.outputs(unlabelled, batch, drop) if unlabelled else None
+        taught, taught_count = self._rank_share(None if outputs is None else teacher.loss(outputs, unlabelled, unlabelled=True))
+        taught_count *= teacher.settings.unlabelled_weight
+        if taught is None or loss is None:
+            return (loss, count) if taught is None else (taught, taught_count)
+        total = count + taught_count
+        return loss * (count / total) + taught * (taught_count / total), total
 
     def finish_update(self, sgd: Any) -> None:
         """Request the step of the encoder and all its heads; see `Transformer.finish_update`."""

@@ -119,7 +119,7 @@ def learned_state(pipe: Any) -> Dict[str, Any]:
     if hasattr(pipe, "score_history"):
         state["score_history"] = pipe.score_history
     if getattr(pipe, "teacher", None) is not None:
-        state["teacher_steps_done"] = pipe.teacher.steps_done
+        state["teacher_updates"] = pipe.teacher.updates
     return state
 
 
@@ -129,8 +129,8 @@ def restore_learned_state(pipe: Any, state: Dict[str, Any]) -> None:
         pipe.weighting.load(state["weighting"])
     if "score_history" in state:
         pipe.score_history = state["score_history"]
-    if "teacher_steps_done" in state and pipe.teacher is not None:
-        pipe.teacher.steps_done = state["teacher_steps_done"]
+    if "teacher_updates" in state and pipe.teacher is not None:
+        pipe.teacher.updates = state["teacher_updates"]
 
 
 def score_histories_in(checkpoint: Path) -> Dict[str, Any]:

@@ -1,9 +1,10 @@
 """`mtl_ner`: sets `doc.ents`, and `doc.spans["ner"]` with the probability of each entity."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Optional, Set
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
 
 import numpy as np
+import torch
 from spacy.language import Language
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span, SpanGroup, Token
@@ -15,11 +16,13 @@ from mtl.errors import UserError
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
 from mtl.tasks.ner.bio import bio_spans
-from mtl.tasks.ner.crf import span_probabilities
+from mtl.tasks.ner.crf import crf_loss, forward_backward, soft_crf_loss, span_probabilities
 from mtl.tasks.ner.gold import allowed_tags
-from mtl.tasks.ner.module import CRFTagger, aligned_steps
+from mtl.tasks.ner.module import CRFTagger
 from mtl.tasks.ner.task import NERTask, trimmed_entities
 from mtl.tasks.ner.viterbi import viterbi
+from mtl.tasks.outputs import Outputs, SoftLoss, Targets, combined, soft_cross_entropy
+from mtl.tasks.token_rows import aligned_steps, token_names, tokens_by_item
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
 
@@ -113,18 +116,49 @@ class EntityTagger(Head):
         if not self.labels:
             raise UserError(f"the head {self.name!r} has no labels: there is no entity in the annotated documents")
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
+    def outputs(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Outputs]:
+        """Emissions of the tokens that have subwords. The detail holds these tokens of each Doc."""
         tokens = batch.vectors([(i, None) for i, _ in rows])
         vectors, lengths, steps = aligned_steps(tokens)
         if not len(steps):
             return None
-        tokens_by_doc = np.split(steps, np.cumsum(lengths)[:-1])
-        allowed = [
-            allowed_tags(example, self.cfg["labels"], doc_tokens - start)
-            for (_, example), doc_tokens, start in zip(rows, tokens_by_doc, tokens.starts)
-        ]
-        mean, emissions = self.training_module.loss(vectors, lengths[lengths > 0], np.concatenate(allowed), drop)
-        return Loss(mean, len(steps), (emissions,), np.repeat(np.arange(len(rows)), lengths))
+        module, by_doc = self.training_module, tokens_by_item(lengths, steps, tokens)
+        owners = np.repeat(np.arange(len(rows)), lengths)
+        return Outputs((module(vectors, drop),), owners, token_names(rows, by_doc, module.tags), by_doc)
+
+    def gold_loss(self, outputs: Outputs, rows: Rows) -> Optional[Loss]:
+        tokens_by_doc: List[np.ndarray] = outputs.detail
+        allowed = [allowed_tags(eg, self.cfg["labels"], tokens) for (_, eg), tokens in zip(rows, tokens_by_doc)]
+        lengths = np.array([len(tokens) for tokens in tokens_by_doc])
+        (emissions,) = outputs.tables
+        transitions, start = self.training_module.scores()
+        mean = crf_loss(emissions, transitions, start, np.concatenate(allowed), lengths[lengths > 0])
+        return Loss(mean, len(emissions), outputs)
+
+    def targets(self, outputs: Outputs, example: int, temperature: float) -> Targets:
+        """The CRF's probabilities of each token's tags, and as detail the expected number of each transition."""
+        rows = outputs.rows_of(example)
+        scores = (outputs.tables[0][rows], *self.training_module.scores())
+        emissions, transitions, start = (part.double().cpu().numpy() / temperature for part in scores)
+        marginals = forward_backward(emissions, transitions, start, np.array([len(emissions)]))
+        tables = [torch.from_numpy(marginals.unary).float()]
+        return Targets(outputs.names(example), tables, torch.from_numpy(marginals.pair))
+
+    def soft_loss(self, outputs: Outputs, targets: Sequence[Sequence[Targets]], temperature: float) -> Optional[SoftLoss]:
+        """The cross-entropy of whole tag sequences, where tokens and tags are the teacher's; of single tags elsewhere."""
+        is_same = [len(members) == 1 and members[0].names == outputs.names(i) for i, members in enumerate(targets)]
+        parts = [soft_cross_entropy(outputs, [[] if same else t for t, same in zip(targets, is_same)], temperature)]
+        whole = [i for i, same in enumerate(is_same) if same and len(targets[i][0].probabilities[0])]
+        if whole:
+            rows = np.concatenate([np.arange(len(outputs.owners))[outputs.rows_of(i)] for i in whole])
+            unary = np.concatenate([targets[i][0].probabilities[0].double().numpy() for i in whole])
+            pair = np.sum([targets[i][0].detail.numpy() for i in whole], axis=0)  # type: ignore[union-attr]
+            lengths = np.bincount(outputs.owners[rows], minlength=len(targets))
+            scores = (outputs.tables[0][torch.from_numpy(rows)], *self.training_module.scores())
+            emissions, transitions, start = (part / temperature for part in scores)
+            mean = soft_crf_loss(emissions, transitions, start, unary, pair, lengths[lengths > 0])
+            parts.append(SoftLoss(mean * temperature**2, len(rows)))
+        return combined(parts)
 
     def predict(self, docs: Iterable[Doc]) -> Entities:
         """The best valid tag sequence of each Doc, as entities."""

@@ -143,6 +143,52 @@ def crf_loss(emissions: Tensor, transitions: Tensor, start: Tensor, allowed: np.
     return _NegativeLogLikelihood.apply(emissions, transitions, start, allowed, lengths) / len(emissions)
 
 
+class _SoftNegativeLogLikelihood(torch.autograd.Function):
+    """-E[log P(tags)] over tag sequences drawn from another distribution, of which only the marginals matter; the sum."""
+
+    @staticmethod
+    def forward(
+        ctx, emissions: Tensor, transitions: Tensor, start: Tensor, unary: np.ndarray, pair: np.ndarray, lengths: np.ndarray
+    ) -> Tensor:
+        scores = emissions.detach().cpu().double().numpy()
+        matrix, begin = transitions.detach().cpu().double().numpy(), start.detach().cpu().double().numpy()
+        free = forward_backward(scores, matrix, begin, lengths)
+        firsts = np.cumsum(lengths) - lengths
+        first = unary[firsts].sum(0)
+        expected = (unary * scores).sum() + _product_sum(pair, matrix) + _product_sum(first, begin)
+        grads = (free.unary - unary, free.pair - pair, free.unary[firsts].sum(0) - first)
+        ctx.grads = [torch.from_numpy(g).to(t.device, t.dtype) for g, t in zip(grads, (emissions, transitions, start))]
+        return emissions.new_tensor(free.log_z.sum() - expected)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):
+        return (*(grad * grad_outputs[0] for grad in ctx.grads), None, None, None)
+
+
+def _product_sum(weights: np.ndarray, scores: np.ndarray) -> float:
+    """The sum of products, where -inf times 0 is 0."""
+    return float((weights[weights > 0] * scores[weights > 0]).sum())
+
+
+def soft_crf_loss(
+    emissions: Tensor, transitions: Tensor, start: Tensor, unary: np.ndarray, pair: np.ndarray, lengths: np.ndarray
+) -> Tensor:
+    """The cross-entropy with another distribution over tag sequences, such as another CRF's, the mean over steps.
+
+    It depends on the other's marginals alone, because the CRF's log probability is a sum over tags and pairs of tags (Wang et al.
+    2020, "Structure-level knowledge distillation for multilingual sequence labeling", https://arxiv.org/abs/2004.03846).
+
+    Args:
+        emissions (Tensor): See `crf_loss`.
+        transitions (Tensor): See `crf_loss`.
+        start (Tensor): See `crf_loss`.
+        unary (np.ndarray): Shape (steps, tags): the other's P(tag at step).
+        pair (np.ndarray): Shape (tags, tags): its expected number of transitions, summed over all steps.
+        lengths (np.ndarray): See `crf_loss`.
+    """
+    return _SoftNegativeLogLikelihood.apply(emissions, transitions, start, unary, pair, lengths) / len(emissions)
+
+
 def span_probabilities(
     emissions: np.ndarray,
     transitions: np.ndarray,

@@ -14,12 +14,14 @@ from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_range
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
+from mtl.tasks.outputs import Names, Outputs
 from mtl.tasks.qa.answers import ANSWERS, Answer, questions_of, register_head, remember_head
-from mtl.tasks.qa.gold import GOLD, gold_texts
+from mtl.tasks.qa.gold import GOLD, asked_questions, gold_texts
 from mtl.tasks.qa.limits import TrainingLimits
 from mtl.tasks.qa.metrics import best_threshold, score_answers, token_f1
-from mtl.tasks.qa.module import SpanHead, best_spans, span_loss
+from mtl.tasks.qa.module import SpanHead, SpanLogits, best_spans, span_loss
 from mtl.tasks.qa.task import QATask
+from mtl.tasks.teacher import TeacherSettings
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
 
@@ -138,8 +140,8 @@ class QuestionAnswerer(Head):
         doc.spans[GOLD] = SpanGroup(doc, name=GOLD, spans=spans, attrs={"questions": dict(answers.attrs["questions"])})
         return doc
 
-    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[str] = None, teacher_steps: int = 0) -> None:
-        super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher, teacher_steps=teacher_steps)
+    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[TeacherSettings] = None) -> None:
+        super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher)
         if not self._limits.questions:
             list(self._limits.noting(eg.reference for eg in get_examples()))
         self._limits.report(self.name, self.transformer.name, self._fits, self.cfg["max_answer_tokens"])
@@ -155,36 +157,36 @@ class QuestionAnswerer(Head):
             self._fitting[question] = self.transformer.encoder_fits(question)
         return self._fitting[question]
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
-        pairs: Pairs = []
-        spans: List[List[Tuple[int, int]]] = []
-        owners: List[int] = []
-        for owner, (i, example) in enumerate(rows):
-            group = example.reference.spans[GOLD]
-            for id, question in group.attrs["questions"].items():
-                gold_spans = [span for span in group if span.id_ == id]
-                placed = [widened_span(example.predicted, span.start_char, span.end_char) for span in gold_spans]
-                trimmed = [span for widened in placed if (span := without_edge_space(widened)) is not None]
-                if not self._fits(question):
-                    continue  # `initialize` has said so
-                if trimmed or not placed:  # there is nothing to learn from an answer of white space
-                    owners.append(owner)
-                    pairs.append((i, question))
-                    spans.append([(span.start, span.end) for span in trimmed])
-        if not pairs:
+    def outputs(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Outputs]:
+        """Logits of the questions that fit in the window, with or without a known answer; `initialize` names the others."""
+        asked = [
+            (owner, i, id, question)
+            for owner, (i, example) in enumerate(rows)
+            for id, question in asked_questions(example.reference).items()
+            if self._fits(question)
+        ]
+        if not asked:
             return None
-        tokens = batch.vectors(pairs)
+        tokens = batch.vectors([(i, question) for _, i, _, question in asked])
+        logits = self.training_module(tokens, drop)
+        aligned = [tokens.aligned[start : start + length] for start, length in zip(tokens.starts, tokens.lengths)]
+        detail = [(owner, id, row_aligned) for (owner, _, id, _), row_aligned in zip(asked, aligned)]
+        names = place_names(rows, [(owner, question) for owner, *_, question in asked])
+        return Outputs((logits.start, logits.end), np.array([owner for owner, *_ in asked]), names, detail)
+
+    def gold_loss(self, outputs: Outputs, rows: Rows) -> Optional[Loss]:
         golds: List[List[Tuple[int, int]]] = []
         usable: List[int] = []
-        for row, (start, row_spans) in enumerate(zip(tokens.starts, spans)):
-            columns = [(1 + s, e) for s, e in row_spans if tokens.aligned[start + s] and tokens.aligned[start + e - 1]]
-            if columns or not row_spans:  # there is nothing to learn from an answer without subwords
+        for row, (owner, id, aligned) in enumerate(outputs.detail):
+            spans = gold_spans(rows[owner][1], id)
+            columns = [(1 + start, end) for start, end in spans or () if aligned[start] and aligned[end - 1]]
+            if columns or spans == []:  # there is nothing to learn from an answer without subwords
                 usable.append(row)
                 golds.append(columns or [(0, 0)])
         if not usable:
             return None
-        logits = self.training_module(tokens.select(usable), drop)
-        return Loss(span_loss(logits, golds), len(usable), (logits.start, logits.end), [owners[row] for row in usable])
+        start, end = outputs.tables
+        return Loss(span_loss(SpanLogits(start[usable], end[usable]), golds), len(usable), outputs)
 
     # Prediction
 
@@ -294,6 +296,25 @@ class QuestionAnswerer(Head):
         scores = {**self.scorer(predicted, golds), "qa_threshold": self.threshold}
         self.remember_scores(scores)
         return scores
+
+
+def place_names(rows: Rows, asked: Pairs) -> Callable[[int], Names]:
+    """The names of tables of questions by tokens: a token stands for the characters where it starts and ends."""
+
+    def names(example: int) -> Names:
+        doc = rows[example][1].predicted
+        starts, ends = [token.idx for token in doc], [token.idx + len(token) for token in doc]
+        return Names([question for owner, question in asked if owner == example], [["", *starts], ["", *ends]], are_places=True)
+
+    return names
+
+
+def gold_spans(example: Example, question_id: str) -> Optional[List[Tuple[int, int]]]:
+    """The answers to a question as tokens of the predicted Doc; none if the text has none; None if all are white space."""
+    gold = [span for span in example.reference.spans[GOLD] if span.id_ == question_id]
+    placed = [widened_span(example.predicted, span.start_char, span.end_char) for span in gold]
+    trimmed = [span for widened in placed if (span := without_edge_space(widened)) is not None]
+    return [(span.start, span.end) for span in trimmed] if trimmed or not placed else None
 
 
 def _chunks(docs: Sequence[Doc], pairs: Pairs) -> Iterator[Pairs]:

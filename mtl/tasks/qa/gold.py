@@ -2,6 +2,8 @@
 
 `doc.spans["qa"]` holds the answer spans, each with its question's id as `span.id_`; its attrs hold "questions" {id: text} and,
 where the answers are known as they were written, "answers" {id: texts}. A question without a span has no answer in the text.
+
+Questions whose answers nobody has annotated, for a teacher to answer, are in the attrs of `doc.spans["open_questions"]`.
 """
 
 from typing import Dict, List, Optional, Sequence, Tuple
@@ -12,13 +14,23 @@ from mtl.data.docs import trimmed_offsets, widened_span
 from mtl.data.records import GoldAnswer, Question, Record, Report
 from mtl.errors import UserError
 
-GOLD = "qa"  # key of doc.spans
+GOLD, OPEN = "qa", "open_questions"  # keys of doc.spans
 REPAIR_DISTANCE = 48  # characters on each side of an offset in which an answer's text is looked for
 
 
 def gold_questions(doc: Doc) -> Dict[str, str]:
     """The questions that the document is annotated for, by id."""
     return dict(doc.spans[GOLD].attrs.get("questions", {})) if GOLD in doc.spans else {}
+
+
+def asked_questions(doc: Doc) -> Dict[str, str]:
+    """The questions of the document, by id: those that it is annotated for, or else the open ones."""
+    return gold_questions(doc) or (dict(doc.spans[OPEN].attrs.get("questions", {})) if OPEN in doc.spans else {})
+
+
+def set_open_questions(doc: Doc, questions: Sequence[str]) -> None:
+    """Ask questions of a document that is not annotated for any."""
+    doc.spans[OPEN] = SpanGroup(doc, name=OPEN, attrs={"questions": {str(i): text for i, text in enumerate(questions)}})
 
 
 def gold_texts(doc: Doc, question_id: str) -> List[str]:

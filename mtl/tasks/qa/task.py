@@ -7,7 +7,7 @@ from spacy.tokens import Doc, SpanGroup
 from mtl.data.docs import edge_space_faults
 from mtl.data.records import Record, Report
 from mtl.registry import Change, ProbeItem, Score, Task
-from mtl.tasks.qa.gold import GOLD, gold_questions, gold_texts, set_gold_questions
+from mtl.tasks.qa.gold import GOLD, asked_questions, gold_questions, gold_texts, set_gold_questions
 from mtl.tasks.qa.metrics import score_answers
 
 NO_ANSWER = "(not answered by the text)"
@@ -54,10 +54,10 @@ class QATask(Task):
         return (str(answers), *gold_questions(doc).values())
 
     def encodings(self, doc: Doc) -> Set[Optional[str]]:
-        return set(gold_questions(doc).values())
+        return set(asked_questions(doc).values())
 
     def copy_inputs(self, reference: Doc, doc: Doc) -> None:
-        questions = gold_questions(reference)
+        questions = asked_questions(reference)
         if questions and Doc.has_extension("questions"):  # which a loaded question answering head has installed
             doc._.questions = questions
 

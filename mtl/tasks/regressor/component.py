@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from typing import Any, Callable, Dict, Iterable, List, Optional, Set
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from mtl.errors import UserError
 from mtl.extensions import install_extension
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
+from mtl.tasks.outputs import Names, Outputs, SoftLoss, Targets
 from mtl.tasks.regressor.module import Regressor
 from mtl.tasks.regressor.task import RegressorTask, gold_number, set_gold_number
+from mtl.tasks.teacher import TeacherSettings
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
 
@@ -119,8 +121,8 @@ class DocumentRegressor(Head):
         set_gold_number(doc, doc._.get(self.cfg["key"]), self.cfg["key"])
         return doc
 
-    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[str] = None, teacher_steps: int = 0) -> None:
-        super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher, teacher_steps=teacher_steps)
+    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[TeacherSettings] = None) -> None:
+        super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher)
         sample = (gold_number(eg.reference, self.cfg["key"]) for eg in get_examples())
         numbers = self._numbers or [number for number in sample if number is not None]
         non_finite = [number for number in numbers if not math.isfinite(number)]
@@ -129,12 +131,32 @@ class DocumentRegressor(Head):
         self.cfg["mean"] = statistics.fmean(numbers)
         self.cfg["deviation"] = statistics.pstdev(numbers) or 1.0
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
-        """The mean squared error in standard deviations: 1 for always predicting the mean."""
+    def outputs(self, rows: Rows, batch: EncoderBatch, drop: float) -> Outputs:
+        """The detail holds the numbers in standard deviations from the mean. There is no distribution."""
         predicted = self.training_module(batch.vectors([(i, None) for i, _ in rows]), drop)
+        return Outputs((), np.arange(len(rows)), lambda example: Names([""], []), predicted)
+
+    def gold_loss(self, outputs: Outputs, rows: Rows) -> Optional[Loss]:
+        """The mean squared error in standard deviations: 1 for always predicting the mean."""
         numbers = torch.tensor([gold_number(eg.reference, self.cfg["key"]) for _, eg in rows], dtype=torch.float64)
+        return Loss(self._squared_error(outputs.detail, numbers), len(rows), outputs)
+
+    def _squared_error(self, predicted: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         gold = ((numbers - self.cfg["mean"]) / self.cfg["deviation"]).float().to(predicted.device)
-        return Loss(nn.functional.mse_loss(predicted, gold), len(rows))
+        return nn.functional.mse_loss(predicted, gold)
+
+    def targets(self, outputs: Outputs, example: int, temperature: float) -> Targets:
+        """The number itself, as detail."""
+        number = outputs.detail[example].double().cpu() * self.cfg["deviation"] + self.cfg["mean"]
+        return Targets(outputs.names(example), [], number)
+
+    def soft_loss(self, outputs: Outputs, targets: Sequence[Sequence[Targets]], temperature: float) -> Optional[SoftLoss]:
+        """The mean squared error to the teacher's numbers. The temperature does not matter."""
+        taught = [i for i, members in enumerate(targets) if members]
+        if not taught:
+            return None
+        numbers = torch.stack([targets[i][0].detail for i in taught])  # type: ignore[misc]
+        return SoftLoss(self._squared_error(outputs.detail[taught], numbers), len(taught))
 
     def predict(self, docs: Iterable[Doc]) -> List[float]:
         """The number of each Doc."""

@@ -1,6 +1,6 @@
 """`mtl_span_classifier`: sets attributes of entities, or of the spans of a group."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_range
 from mtl.extensions import install_extension
 from mtl.tasks.component import Head
-from mtl.tasks.loss import Loss, binary_logits
+from mtl.tasks.loss import Loss
+from mtl.tasks.outputs import Outputs, label_outputs
 from mtl.tasks.span_classifier.gold import KEY, TAKEN, set_span_labels, span_labels
 from mtl.tasks.span_classifier.metrics import score_labels
 from mtl.tasks.span_classifier.module import SpanClassifier
@@ -127,32 +128,51 @@ class SpanLabeller(LabelThresholds, Head):
                 f"holds or not, set components.{self.name}.exclusive = false"
             )
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
+    def outputs(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Outputs]:
+        """Logits of the spans that the references have, labelled or not, and that have subwords."""
         tokens = batch.vectors([(i, None) for i, _ in rows])
         places: List[Tuple[int, int, int]] = []  # row, first token, token after the last
-        targets: List[List[float]] = []
+        spans: List[Tuple[int, int, int]] = []  # row, first character, character after the last
         for row, (_, example) in enumerate(rows):
-            for span, labels in span_labels(example.reference, self.cfg["key"]):
-                placed = widened_span(example.predicted, span.start_char, span.end_char)
-                start = int(tokens.starts[row])
-                if tokens.aligned[start + placed.start : start + placed.end].any():  # otherwise there is nothing to learn from
+            start = int(tokens.starts[row])
+            for first, last in self._span_offsets(example):
+                placed = widened_span(example.predicted, first, last)
+                if tokens.aligned[start + placed.start : start + placed.end].any():
                     places.append((row, start + placed.start, start + placed.end))
-                    targets.append([float(label in labels) for label in self.labels])
-        target = torch.tensor(targets)
-        if self.cfg["exclusive"] and targets:
-            usable = target.sum(1) == 1
-            target, places = target[usable], [place for place, keep in zip(places, usable.tolist()) if keep]
+                    spans.append((row, first, last))
         if not places:
             return None
         owners, starts, ends = np.array(places).T
         logits = self.training_module(tokens, starts, ends, drop)
+        names = [span[1:] for span in spans]
+        return replace(label_outputs(logits, owners, names, self.labels, self.cfg["exclusive"]), detail=(logits, spans))
+
+    def _span_offsets(self, example: Example) -> List[Tuple[int, int]]:
+        """The spans to learn from, as characters: those with gold labels, or the unlabelled ones of the reference."""
+        reference = example.reference
+        labelled = [span for span, _ in span_labels(reference, self.cfg["key"])]
+        return [(span.start_char, span.end_char) for span in labelled or self._spans_of(reference)]
+
+    def gold_loss(self, outputs: Outputs, rows: Rows) -> Optional[Loss]:
+        held = {
+            (row, span.start_char, span.end_char): labels
+            for row, (_, example) in enumerate(rows)
+            for span, labels in span_labels(example.reference, self.cfg["key"])
+        }
+        logits, spans = outputs.detail
+        target = torch.tensor([[float(label in held[span]) for label in self.labels] for span in spans])
+        if self.cfg["exclusive"]:
+            usable = target.sum(1) == 1
+            target, logits = target[usable], logits[usable.to(logits.device)]
+        if not len(target):
+            return None
         target = target.to(logits.device)
         weights = torch.ones(len(self.labels), device=logits.device)
         if self.cfg["exclusive"]:
             mean, count = exclusive_loss(logits, target, weights, 0.0)
-            return Loss(mean, count, (logits,), owners)
-        mean, count = multilabel_loss(logits, target, torch.ones_like(target), weights, 0.0)
-        return Loss(mean, count, binary_logits(logits), owners)
+        else:
+            mean, count = multilabel_loss(logits, target, torch.ones_like(target), weights, 0.0)
+        return Loss(mean, count, outputs)
 
     def predict(self, docs: Iterable[Doc]) -> SpanScores:
         """Probabilities of the labels for the spans of each Doc."""

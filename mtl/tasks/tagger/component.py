@@ -17,8 +17,10 @@ from mtl.encoder.batch import EncoderBatch
 from mtl.errors import UserError, check_choice
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
+from mtl.tasks.outputs import Outputs
 from mtl.tasks.tagger.module import TokenClassifier
 from mtl.tasks.tagger.task import ATTRIBUTES, TaggerTask
+from mtl.tasks.token_rows import aligned_steps, token_names, tokens_by_item
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
 
@@ -98,19 +100,26 @@ class TokenTagger(Head):
     def score_names(self) -> Set[str]:
         return {f"{self.cfg['attr'].lower()}_acc"}
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
-        """Cross-entropy, the mean over the annotated tokens that have subwords."""
+    def outputs(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Outputs]:
+        """Logits of the tokens that have subwords."""
         tokens = batch.vectors([(i, None) for i, _ in rows])
-        label_index = {label: i for i, label in enumerate(self.labels)}
-        gold = [label_index.get(tag, -1) for _, eg in rows for tag in eg.get_aligned(self.cfg["attr"], as_string=True)]
-        usable = np.flatnonzero((np.array(gold) >= 0) & tokens.aligned)
-        if not len(usable):
+        vectors, lengths, steps = aligned_steps(tokens)
+        if not len(steps):
             return None
-        device = tokens.vectors.device
-        logits = self.training_module(tokens.vectors[torch.from_numpy(usable).to(device)], drop)
-        mean = nn.functional.cross_entropy(logits, torch.tensor(gold)[torch.from_numpy(usable)].to(device))
-        owners = np.repeat(np.arange(len(rows)), tokens.lengths)[usable]
-        return Loss(mean, len(usable), (logits,), owners)
+        names = token_names(rows, tokens_by_item(lengths, steps, tokens), self.labels)
+        owners = np.repeat(np.arange(len(rows)), lengths)
+        return Outputs((self.training_module(vectors, drop),), owners, names, steps)
+
+    def gold_loss(self, outputs: Outputs, rows: Rows) -> Optional[Loss]:
+        """Cross-entropy, the mean over the annotated tokens that have subwords."""
+        label_index = {label: i for i, label in enumerate(self.labels)}
+        tags = [label_index.get(tag, -1) for _, eg in rows for tag in eg.get_aligned(self.cfg["attr"], as_string=True)]
+        (logits,) = outputs.tables
+        gold = torch.tensor(tags)[torch.from_numpy(outputs.detail)].to(logits.device)
+        count = int((gold >= 0).sum())
+        if not count:
+            return None
+        return Loss(nn.functional.cross_entropy(logits, gold, ignore_index=-1), count, outputs)
 
     def predict(self, docs: Iterable[Doc]) -> List[np.ndarray]:
         """For each Doc the index of each token's label. Shape (tokens,)."""

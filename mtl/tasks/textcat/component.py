@@ -14,7 +14,8 @@ from mtl.errors import UserError, check_range
 from mtl.extensions import install_extension
 from mtl.settings import ByName, by_name
 from mtl.tasks.component import Head
-from mtl.tasks.loss import Loss, binary_logits
+from mtl.tasks.loss import Loss
+from mtl.tasks.outputs import Outputs, label_outputs
 from mtl.tasks.textcat.module import Textcat, exclusive_loss, multilabel_loss
 from mtl.tasks.textcat.task import TextcatTask
 from mtl.tasks.thresholds import DEFAULT, LabelThresholds
@@ -173,23 +174,25 @@ class TextCategorizer(LabelThresholds, Head):
                 f"components.{self.name}.class_weights names {', '.join(unknown)}; the categories are {', '.join(self.labels)}"
             )
 
-    def loss(self, rows: Rows, batch: EncoderBatch, drop: float) -> Optional[Loss]:
+    def outputs(self, rows: Rows, batch: EncoderBatch, drop: float) -> Outputs:
+        logits = self.training_module(batch.vectors([(i, None) for i, _ in rows]), drop)
+        return label_outputs(logits, range(len(rows)), [""] * len(rows), self.labels, self.cfg["exclusive"])
+
+    def gold_loss(self, outputs: Outputs, rows: Rows) -> Optional[Loss]:
         target = torch.tensor([[float(eg.reference.cats.get(label, 0.0)) for label in self.labels] for _, eg in rows])
         known = torch.tensor([[float(label in eg.reference.cats) for label in self.labels] for _, eg in rows])
         usable = (target.sum(1) > 0) if self.cfg["exclusive"] else (known.sum(1) > 0)
         if not usable.any():
             return None
-        owners = usable.nonzero()[:, 0].tolist()
-        tokens = batch.vectors([(rows[k][0], None) for k in owners])
-        logits = self.training_module(tokens, drop)
+        logits = outputs.detail[usable.to(outputs.detail.device)]
         target, known = target[usable].to(logits.device), known[usable].to(logits.device)
         weights = target.new_tensor([self.cfg["class_weights"].get(label, 1.0) for label in self.labels])
         smoothing = self.cfg["label_smoothing"]
         if self.cfg["exclusive"]:
             mean, count = exclusive_loss(logits, target / target.sum(1, keepdim=True), weights, smoothing)
-            return Loss(mean, count, (logits,), owners)
-        mean, count = multilabel_loss(logits, target, known, weights, smoothing)
-        return Loss(mean, count, binary_logits(logits), owners)
+        else:
+            mean, count = multilabel_loss(logits, target, known, weights, smoothing)
+        return Loss(mean, count, outputs)
 
     def predict(self, docs: Iterable[Doc]) -> List[List[float]]:
         """Scores of the labels, a row for each Doc."""

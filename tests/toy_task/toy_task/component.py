@@ -8,6 +8,7 @@ from torch import nn
 
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
+from mtl.tasks.outputs import label_outputs
 from mtl.tasks.textcat.module import Textcat
 from mtl.torch_model import torch_model
 from toy_task.task import MoodTask, gold_mood
@@ -52,10 +53,14 @@ def score_mood(examples, **kwargs):
 class Mood(Head):
     """Sets `doc._.mood`."""
 
-    def loss(self, rows, batch, drop):
+    def outputs(self, rows, batch, drop):
         logits = self.training_module(batch.vectors([(i, None) for i, _ in rows]), drop)
+        return label_outputs(logits, range(len(rows)), [""] * len(rows), self.labels, exclusive=True)
+
+    def gold_loss(self, outputs, rows):
         gold = torch.tensor([self.labels.index(gold_mood(example.reference)) for _, example in rows])
-        return Loss(nn.functional.cross_entropy(logits, gold.to(logits.device)), len(rows), (logits,), range(len(rows)))
+        logits = outputs.detail
+        return Loss(nn.functional.cross_entropy(logits, gold.to(logits.device)), len(rows), outputs)
 
     def predict(self, docs):
         with torch.inference_mode():
