@@ -607,7 +607,7 @@ def test_after_ctrl_c_the_same_call_resumes_even_with_another_budget(tiny, text_
 
 
 def test_a_checkpoint_of_another_run_is_refused(tiny, text_file, interrupted):
-    with pytest.raises(UserError, match=r"step-00000029: .*learning_rate was 0.0001, is now 0.5.* --no-resume"):
+    with pytest.raises(UserError, match=r"step-00000029: .*learning_rate was 0.0072, is now 0.5.* --no-resume"):
         adapt(tiny(), [text_file], interrupted, settings=AdaptSettings(epochs=4, learning_rate=0.5, **SMALL))
     with pytest.raises(UserError, match=r"model was .*BertForMaskedLM"):
         adapt(tiny("roberta"), [text_file], interrupted, settings=AdaptSettings(epochs=4, **SMALL))

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Tuple
 import torch
 from torch import Tensor, nn
 
+from mtl.adaptation.watch import WINDOW
 from mtl.checkpoints import CheckpointFolder, load_tensors, read_state, save_tensors
 from mtl.files import replacing
 
@@ -24,6 +25,8 @@ class Progress:
         phase_seconds (float): Seconds of training in this phase.
         seconds (float): Seconds of training in all.
         head_steps (int): Steps of the phase "head", once it is over.
+        losses (List[float]): The losses of the last steps of this phase, as many as `is_plateau` needs.
+        path (float): The sum of the learning rates of this phase's steps.
         evaluations (List[Dict[str, Any]]): What `Monitor.evaluate` returned, in order.
         stopped (str): Why the run ended before its budget was spent; empty if it did not.
     """
@@ -34,15 +37,19 @@ class Progress:
     phase_seconds: float = 0.0
     seconds: float = 0.0
     head_steps: int = 0
+    losses: List[float] = field(default_factory=list)
+    path: float = 0.0
     evaluations: List[Dict[str, Any]] = field(default_factory=list)
     stopped: str = ""
 
     def enter(self, phase: str) -> None:
         """Start a phase."""
-        self.phase, self.phase_step, self.phase_seconds = phase, 0, 0.0
+        self.phase, self.phase_step, self.phase_seconds, self.losses, self.path = phase, 0, 0.0, [], 0.0
 
-    def count(self, seconds: float) -> None:
+    def count(self, seconds: float, loss: float, learning_rate: float) -> None:
         """Count a step that took so many seconds."""
+        self.losses = [*self.losses[1 - 2 * WINDOW :], loss]
+        self.path += learning_rate
         self.step += 1
         self.phase_step += 1
         self.phase_seconds += seconds

@@ -9,6 +9,7 @@ from torch import nn
 from mtl.adaptation.checkpoint import Progress
 from mtl.adaptation.objective import Objective
 from mtl.adaptation.settings import AdaptSettings
+from mtl.adaptation.watch import is_plateau
 from mtl.encoder.pretrained.architecture import depth_of, layer_count
 from mtl.optimization import parameter_groups, warmup_stable_decay
 
@@ -36,6 +37,10 @@ class Phase:
         time_spent = progress.phase_seconds / (60 * self.minutes) if self.minutes else 0.0
         return max(progress.phase_step / self.steps, time_spent) if self.steps else 1.0
 
+    def is_over(self, progress: Progress) -> bool:
+        """Whether the budget is spent, or the head learns no more."""
+        return self.spent(progress) >= 1 or (self.name == "head" and is_plateau(progress.losses))
+
     def learning_rate(self, progress: Progress, settings: AdaptSettings) -> float:
         """The learning rate of the next step: warmup, constant, decay."""
         return self.peak_learning_rate * warmup_stable_decay(
@@ -58,7 +63,8 @@ def remaining_phases(objective: Objective, settings: AdaptSettings, progress: Pr
         head = objective.head_parameters() if head_steps else []
         yield Phase("head", head, settings.head_learning_rate, head_steps, settings.max_minutes * head_ratio)
     encoder_steps = max(1, total_steps - progress.head_steps)
-    encoder_minutes = settings.max_minutes * (1 - head_ratio)
+    head_minutes = (progress.seconds - progress.phase_seconds) / 60
+    encoder_minutes = max(settings.max_minutes - head_minutes, 1e-9) if settings.max_minutes else 0.0
     yield Phase("encoder", objective.trainable_parameters(), settings.learning_rate, encoder_steps, encoder_minutes)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
@@ -17,6 +17,7 @@ from mtl.adaptation.objective import Objective, load_objective
 from mtl.adaptation.probe import Probe
 from mtl.adaptation.settings import AdaptSettings
 from mtl.adaptation.trainer import Trainer
+from mtl.adaptation.watch import default_rate
 from mtl.files import check_target, replacing, workplace
 from mtl.progress import Echo, silent
 
@@ -81,7 +82,8 @@ class Adaptation:
 
     def __init__(self, encoder: str, settings: AdaptSettings, echo: Echo = print) -> None:
         self.objective = load_objective(encoder, settings)
-        self.settings = settings
+        width = self.objective.model.config.hidden_size
+        self.settings = settings = replace(settings, learning_rate=settings.learning_rate or default_rate(width))
         self.echo: Echo = echo if distributed.is_main() else silent
 
     def run(
@@ -110,8 +112,8 @@ class Adaptation:
         distributed.barrier()
         trainer = self.trainer(corpus, general_corpus, checkpoints, probe)
         trainer.train()
-        objective.merge_lora()
         report = make_report(trainer, corpus)
+        objective.merge_lora()
         self._show(report)
         if distributed.is_main():
             with replacing(out, "adapt.json") as folder:
@@ -181,8 +183,9 @@ class Adaptation:
     def _show(self, report: Dict[str, Any]) -> None:
         for text, before in report["perplexity_before"].items():
             self.echo(f"perplexity, {text}: {before:.2f} before, {report['perplexity_after'][text]:.2f} after")
-        if report["stopped"]:
-            self.echo(f"stopped: {report['stopped']}")
+        for line in (report["stopped"] and f"stopped: {report['stopped']}", report["advice"] and f"note: {report['advice']}"):
+            if line:
+                self.echo(line)
         if report["best_step"] < report["steps"]:
             is_start = report["best_step"] == report["head_steps"]
             which = "the encoder's own, from before its training" if is_start else f"those of step {report['best_step']:,}"
@@ -224,6 +227,7 @@ def make_report(trainer: Trainer, corpus: Corpus) -> Dict[str, Any]:
         "tokens_per_second": round(trainer.tokens_per_second()),
         "interrupted": trainer.interrupted,
         "stopped": progress.stopped,
+        "advice": trainer.judge_rate(),
         "evaluations": progress.evaluations,
         "perplexity_before": perplexities(progress.evaluations[0]["losses"]),
         "perplexity_after": perplexities(best["losses"]),

@@ -25,10 +25,11 @@ class AdaptSettings:
         block_size (int): Subwords in a block.
         batch_size (int): Blocks in a forward pass.
         gradient_accumulation_steps (int): Forward passes in an optimizer step.
-        learning_rate (float): The highest learning rate.
+        learning_rate (float): The highest learning rate; 0 for what suits the encoder's width: see `default_rate`.
         layer_lr_decay (float): Factor between the learning rate of a layer and that of the layer above it.
         head_learning_rate (float): The highest learning rate while only the head is trained.
-        head_only_ratio (float): Fraction of the budget in which only the head is trained, if the checkpoint has no head.
+        head_only_ratio (float): Fraction of the budget in which only the head is trained, if the checkpoint has no head. It ends
+            sooner if the head learns no more.
         warmup_ratio (float): Fraction of the steps over which the learning rate rises.
         decay_ratio (float): Final fraction of the budget over which it falls to 0. In between it is constant.
         weight_decay (float): Weight decay of matrices. Vectors (biases and norms) have none.
@@ -58,10 +59,10 @@ class AdaptSettings:
     block_size: int = 128
     batch_size: int = 16
     gradient_accumulation_steps: int = 1
-    learning_rate: float = 1e-4
+    learning_rate: float = 0.0
     layer_lr_decay: float = 1.0
     head_learning_rate: float = 2e-3
-    head_only_ratio: float = 0.3
+    head_only_ratio: float = 0.05
     warmup_ratio: float = 0.06
     decay_ratio: float = 1.0
     weight_decay: float = 0.01

@@ -11,11 +11,12 @@ from torch import nn
 from mtl import distributed
 from mtl.adaptation.batches import DROPOUT, TrainingBatches, seed_of, shard_of
 from mtl.adaptation.checkpoint import AdaptCheckpoints, Progress, load_optimizer, load_progress, load_weights
-from mtl.adaptation.monitor import GENERAL, Monitor
+from mtl.adaptation.monitor import DOMAIN, GENERAL, Monitor
 from mtl.adaptation.objective import Objective
 from mtl.adaptation.phases import Phase, make_optimizer, remaining_phases
 from mtl.adaptation.progress_bar import ProgressBar
 from mtl.adaptation.settings import AdaptSettings
+from mtl.adaptation.watch import judge_rate, weight_size
 from mtl.errors import UserError
 from mtl.progress import Echo
 
@@ -119,13 +120,14 @@ class Trainer:
         progress = self.progress
         forward = distributed.data_parallel(self.objective.model)
         saved = time.monotonic()
-        while phase.spent(progress) < 1 and not progress.stopped:
+        while not phase.is_over(progress) and not progress.stopped:
             started = time.monotonic()
             learning_rate = phase.learning_rate(progress, self.settings)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["lr_multiplier"]
             loss = self.step(optimizer, progress.step, phase.parameters, forward)
-            progress.count(distributed.from_rank_zero(time.monotonic() - started))
+            seconds = distributed.from_rank_zero(time.monotonic() - started)
+            progress.count(seconds, distributed.sum_over_ranks(loss) / distributed.world_size(), learning_rate)
             self._check_minutes(phase)
             bar.step(phase, progress, loss, self.tokens_per_second())
             if phase.name == "encoder" and self.monitor.due(phase.spent(progress), progress):
@@ -195,6 +197,13 @@ class Trainer:
                 f"max-minutes = {self.settings.max_minutes}: one step takes {progress.phase_seconds:.2g} s, more than the "
                 f"{60 * phase.minutes:.2g} s planned for the {phase.name}. Give more minutes or a smaller batch-size"
             )
+
+    def judge_rate(self) -> str:
+        """What to say of the learning rate after the run; "" if it is not plainly wrong, or was not used to the end."""
+        progress, parameters = self.progress, self.objective.trainable_parameters()
+        if progress.phase != "encoder" or self.interrupted or progress.stopped or self.settings.lora_rank:
+            return ""
+        return judge_rate(self.settings.learning_rate, progress.path, weight_size(parameters), progress.evaluations, DOMAIN) or ""
 
     def tokens_per_second(self) -> float:
         """The speed since this process took over."""

@@ -30,7 +30,11 @@ def adapt(
     batch_size: int = typer.Option(16, help="Blocks in a forward pass."),
     gradient_accumulation_steps: int = typer.Option(1, help="Forward passes in an optimizer step."),
     gradient_checkpointing: bool = typer.Option(False, help="Compute activations twice to save memory."),
-    learning_rate: float = typer.Option(1e-4, help="Peak learning rate."),
+    learning_rate: float = typer.Option(0.0, help="Peak learning rate. 0: by the encoder's width, 6e-4 for 384."),
+    head_only_ratio: float = typer.Option(
+        0.05,
+        help="Fraction of the budget in which only a new language-model head is trained, if it still learns.",
+    ),
     layer_lr_decay: float = typer.Option(1.0, help="Factor between a layer's learning rate and that of the layer above."),
     num_evaluations: int = typer.Option(4, help="Evaluations in training. The weights that are best on held-out text are saved."),
     probe: List[str] = typer.Option([], help="Labelled .spacy files: linear models on them decide which weights are best."),
