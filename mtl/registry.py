@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from importlib.metadata import entry_points
+from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Dict, FrozenSet, Iterable, List, Optional, Sequence, Set, Tuple, Type
 
 from spacy.language import Language
@@ -162,6 +163,9 @@ class Task:
 
     def copy_inputs(self, reference: Doc, doc: Doc) -> None:
         """Copy what a pipeline needs beside the text, such as questions, so that it predicts what `reference` asks for."""
+
+    def ask(self, doc: Doc, labelled: Sequence[Doc], rng: Random) -> None:
+        """Ask of an unlabelled document what labelled ones are asked, so that a teacher can answer. By default, the text does."""
 
     # Augmentation
 

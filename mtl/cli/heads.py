@@ -106,36 +106,59 @@ def remove_head(
 
 @app.command()
 def distill(
-    pipeline: str = Pipeline,
+    teachers: List[str] = typer.Argument(..., help="Folder or package of a finished pipeline. Several with --student."),
+    student: str = typer.Option(
+        "",
+        help="Encoder of the student: a Hugging Face folder or a name on the hub. Without it, students are the teacher with "
+        "fewer layers.",
+    ),
     text: List[str] = typer.Option([], help="Unlabelled domain text, as for `mtl adapt` (repeatable)."),
     labelled: List[Path] = typer.Option(
         [], help="Converted files whose texts and questions the teacher annotates as well (repeatable)."
     ),
     dev: List[Path] = Dev,
     out: Path = typer.Option(..., "--out", "-o", help="Output folder of the students."),
-    layers: str = typer.Option("4,3,2", help="Numbers of encoder layers, one for each student."),
-    width: float = typer.Option(1.0, help="Fraction of the feed-forward neurons that a student keeps."),
+    layers: str = typer.Option("", help="Without --student: numbers of encoder layers, one for each student. Default: 4,3,2."),
+    width: float = typer.Option(1.0, help="Without --student: fraction of the feed-forward neurons that a student keeps."),
     epochs: float = typer.Option(3.0, help="Epochs over the text."),
-    learning_rate: float = typer.Option(3e-4, help="Peak learning rate of an encoder; that of the heads is three times as high."),
+    learning_rate: float = typer.Option(3e-4, help="Peak learning rate of an encoder; a head's is several times as high."),
+    temperature: float = typer.Option(1.0, help="--student: what the logits of teachers and student are divided by."),
+    gold_share: float = typer.Option(1.0, help="--student: share of the gold labels in the loss at the end; it starts at 0."),
+    min_confidence: float = typer.Option(0.0, help="--student: leave out texts of which the teachers are less sure of anything."),
     seed: int = Seed,
+    resume: bool = Resume,
 ) -> None:
-    """Distill a trained pipeline into smaller students.
+    """Distill finished pipelines into a student with another encoder, or one into smaller versions of itself.
 
     \b
-    The speed and scores of all students are shown beside the teacher's.
-    Example: mtl distill en_mtl_maintenance --text domain.txt --labelled train.spacy --dev dev.spacy --out students
-    Example: mtl distill ... --layers 6,3 --width 0.5
+    With --student, a pipeline with every head of the teachers is trained on that encoder: on plain text it learns the teachers'
+    probabilities, on labelled documents first theirs, then the gold labels. Several teachers of a head are averaged.
+    The speed and scores of all students are shown beside the teachers'.
+    Example: mtl distill large --student sentence-transformers/all-MiniLM-L6-v2 --text domain.txt --labelled train.spacy
+    --dev dev.spacy --out small
+    Example: mtl distill en_mtl_maintenance --layers 6,3 --width 0.5 --text domain.txt --dev dev.spacy --out students
     """
     from mtl.adaptation.text import stream_documents, text_files
-    from mtl.training.distill import DistillSettings, distill_table
+    from mtl.training.distill import DistillSettings
     from mtl.training.distill import distill as make_students
+    from mtl.training.measure import distill_table
+    from mtl.training.student import STUDENT, StudentSettings, teach_student
 
-    load_pipeline(pipeline)  # so that a wrong name is a short message
+    if student and (layers or width < 1):
+        raise UserError("--student has its own layers: leave out --layers and --width")
+    if not student and len(teachers) > 1:
+        raise UserError("several teachers need a --student: the encoder that is to learn from all of them")
+    for teacher in teachers:
+        load_pipeline(teacher)  # so that a wrong name is a short message
     try:
-        layer_counts = [int(part) for part in layers.split(",")]
+        layer_counts = [int(part) for part in (layers or "4,3,2").split(",")]
     except ValueError:
         raise UserError(f"--layers {layers!r}: give whole numbers, as in 4,3,2") from None
     texts = stream_documents(text_files(text)) if text else iter(())
-    settings = DistillSettings(layer_counts, width, epochs, learning_rate, seed)
-    report = make_students(pipeline, texts, labelled, dev, out, settings, typer.echo)
-    typer.echo(f"\n{distill_table(report)}\n\n{out}")
+    if student:
+        how = StudentSettings(epochs, learning_rate, temperature, gold_share, min_confidence, seed)
+        report = teach_student(teachers, student, texts, labelled, dev, out, how, typer.echo, resume=resume)
+    else:
+        settings = DistillSettings(layer_counts, width, epochs, learning_rate, seed)
+        report = make_students(teachers[0], texts, labelled, dev, out, settings, typer.echo)
+    typer.echo(f"\n{distill_table(report)}\n\n{out / STUDENT if student else out}")

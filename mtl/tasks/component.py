@@ -75,10 +75,6 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
 
     # For subclasses
 
-    def as_reference(self, doc: Doc) -> Doc:
-        """Turn a Doc that this head has annotated into one that a head of its kind can learn from."""
-        return doc
-
     def scorer_settings(self) -> Dict[str, Any]:
         """Keyword arguments for the scorer."""
         return {"labels": self.labels}

@@ -10,6 +10,7 @@ from thinc.api import Model
 
 from mtl.errors import UserError
 from mtl.registry import Task
+from mtl.tasks.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class HeadLabels:
     _scanned_labels: Set[str]
     _scanned_count: int
     _faults: Counter
+    teacher: Optional[Teacher]
 
     @property
     def module(self) -> Any:
@@ -103,7 +105,10 @@ class HeadLabels:
         labels, annotated = self._labels_in(example.reference for example in examples)
         self._faults |= scanned_faults  # the sample is part of what was scanned
         self._warn_of_faults()
-        if not annotated and not self._scanned_count and not self.cfg["labels"]:
+        if self.teacher is not None and not labels | self._scanned_labels:
+            labels |= self.teacher.labels
+        is_taught = self.teacher is not None and self.teacher.takes_unlabelled
+        if not annotated and not self._scanned_count and not self.cfg["labels"] and not is_taught:
             raise UserError(
                 f"the head {self.name!r} has no training data: no document of [corpora.train] is annotated for it. "
                 f"Add some, or remove the head from [nlp.pipeline]"

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Set, Tuple
 from weakref import WeakValueDictionary
 
 import torch
@@ -194,6 +194,20 @@ class Teacher:
             targets = [members if all(m.confidence >= least for m in members) else [] for members in targets]
         return self.head.soft_loss(outputs, targets, self.settings.temperature)
 
+    @property
+    def labels(self) -> Set[str]:
+        """The labels that any of them knows."""
+        return {label for pipeline, name in self.members for label in self._head(pipeline, name).labels}
+
+    def settings_of_first(self, names: Sequence[str]) -> Dict[str, Any]:
+        """What the first teacher has learned beside its weights."""
+        cfg = self._head(*self.members[0]).cfg
+        return {name: cfg[name] for name in names}
+
+    @staticmethod
+    def _head(pipeline: TeacherPipeline, name: str) -> Any:
+        return pipeline.nlp.get_pipe(name)
+
     def check_labels(self) -> None:
         """Name the labels that are not taught. Called when the head knows its own.
 
@@ -202,7 +216,7 @@ class Teacher:
         """
         ours = set(self.head.labels)
         for (pipeline, name), path in zip(self.members, self.settings.pipelines):
-            theirs = set(pipeline.nlp.get_pipe(name).labels)  # type: ignore[attr-defined]
+            theirs = set(self._head(pipeline, name).labels)
             if ours and not ours & theirs:
                 raise UserError(
                     f"[initialize.components.{self.head.name}.teacher] {path!r} has none of the head's labels; it has "

@@ -1,9 +1,8 @@
-"""Distill a trained pipeline into smaller students: fewer or narrower layers, trained on the pipeline's own predictions."""
+"""Distill a trained pipeline into smaller students: fewer or narrower layers, taught by the pipeline itself."""
 
 import math
 import random
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Sequence
@@ -16,17 +15,18 @@ from spacy.util import load_model
 from thinc.api import fix_random_seed
 from tqdm import tqdm
 
-from mtl.data.docs import bare_doc, read_docs
+from mtl.data.docs import read_docs
 from mtl.encoder.component import Transformer
 from mtl.encoder.model.encoder import Encoder
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, write_json
 from mtl.optimization import warmup_linear
 from mtl.progress import Echo
-from mtl.registry import headlines, heads_of, tasks_of
+from mtl.registry import heads_of
 from mtl.sampling.corpus import count_encoded_words, make_example, words_to_encode
-from mtl.timing import interleaved_rates, machine
-from mtl.training.evaluation import evaluate_pipeline, score_named
+from mtl.tasks.teacher import Teacher, TeacherSettings
+from mtl.timing import machine
+from mtl.training.measure import measure_pipelines
 from mtl.training.optimizer import adamw
 from mtl.training.resume import take_due_steps
 from mtl.training.saving import without_local_paths
@@ -34,8 +34,6 @@ from mtl.training.students import keep_layers, narrow_layers
 
 WORDS_PER_STEP = 1000  # as the encoder reads them
 MAX_TOKENS = 2000  # of a training text; the rest is cut off
-TIMED_DOCS = 60
-SECONDS = 3.0  # of timing
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def distill(
     """Train a student for each number of layers, and write it to `out/layers-N` or `out/layers-N-width-W`.
 
     A student starts with every head of the teacher and some of the encoder's layers (see `keep_layers` and `narrow_layers`). It
-    learns the teacher's predictions on the texts and on the labelled documents, including the answers to their questions.
+    learns the teacher's probabilities on the texts and on the labelled documents, and of the answers to their questions.
 
     Args:
         pipeline (str): Folder or package of the teacher.
@@ -104,7 +102,7 @@ def distill(
     for count in settings.layers:
         if not 1 <= count <= max_layers:
             raise UserError(f"layers = {count}: the teacher's encoder has {teacher_layers}; allowed: 1 to {max_layers}")
-    references = list(teacher_annotations(teacher, texts, labelled))
+    references = list(taught_documents(teacher, texts, labelled))
     if not references:
         raise UserError("there is no text to learn from: give some with --text, or labelled documents with --labelled")
     pipelines = {str(teacher_layers): teacher}
@@ -113,6 +111,7 @@ def distill(
         keep_layers(encoder_of(student), count)
         if settings.width < 1:
             narrow_layers(encoder_of(student), settings.width, [reference.text for reference in references])
+        teach_by(student, pipeline)
         train_student(student, references, settings, f"layers {settings.student_name(count)}")
         pipelines[settings.student_name(count)] = student
     report = {
@@ -140,25 +139,23 @@ def encoder_of(nlp: Language) -> Encoder:
     raise UserError(f"the pipeline has no mtl_transformer; its components are {', '.join(nlp.pipe_names)}")
 
 
-def teacher_annotations(teacher: Language, texts: Iterable[str], labelled: Sequence[Path]) -> Iterator[Doc]:
-    """Docs that carry the teacher's predictions as gold annotation: of the texts, then of the labelled documents."""
-    heads = list(heads_of(teacher).values())
-
-    def docs() -> Iterator[Doc]:
-        for text in texts:
-            yield teacher.make_doc(text)[:MAX_TOKENS].as_doc()
-        for path in labelled:
-            for reference in read_docs(path, teacher.vocab):
-                doc = bare_doc(reference, teacher.vocab)
-                for head in heads:
-                    head.task.copy_inputs(reference, doc)
-                yield doc
-
-    for doc in tqdm(teacher.pipe(docs(), batch_size=64), unit=" documents", desc="teacher", mininterval=1.0):
+def taught_documents(teacher: Language, texts: Iterable[str], labelled: Sequence[Path]) -> Iterator[Doc]:
+    """What the students are taught on: the texts, which are asked what the labelled documents are asked, then these."""
+    patterns = [doc for path in labelled for doc in read_docs(path, teacher.vocab)]
+    rng = random.Random(0)
+    for text in texts:
+        doc = teacher.make_doc(text)[:MAX_TOKENS].as_doc()
         if len(doc):
-            for head in heads:
-                doc = head.as_reference(doc)
+            for head in heads_of(teacher).values():
+                head.task.ask(doc, patterns, rng)
             yield doc
+    yield from patterns
+
+
+def teach_by(student: Language, pipeline: str) -> None:
+    """Let every head learn the probabilities of its teacher, and nothing else."""
+    for head in heads_of(student).values():
+        head.teacher = Teacher(TeacherSettings([pipeline], end_share=1.0), head)
 
 
 def train_student(student: Language, references: List[Doc], settings: DistillSettings, name: str) -> None:
@@ -178,41 +175,3 @@ def train_student(student: Language, references: List[Doc], settings: DistillSet
         student.update(batch, sgd=optimizer, drop=0.0)
         take_due_steps(student)  # at this step's learning rate
         optimizer.step_schedules()
-
-
-def measure_pipelines(pipelines: Dict[str, Language], dev: Sequence[Path], echo: Echo) -> Dict[str, Dict[str, Any]]:
-    """Score and time the teacher, which comes first, and its students.
-
-    Returns:
-        Dict[str, Dict[str, Any]]: By name, "scores" on dev, "words_per_second", and "over_teacher", the ratio to the teacher's.
-    """
-    rows: Dict[str, Dict[str, Any]] = {}
-    for name, nlp in pipelines.items():
-        echo(f"scoring layers {name}")
-        scores = evaluate_pipeline(nlp, dev)["scores"]
-        rows[name] = {"scores": {key: scores[key] for key in headlines(scores, tasks_of(nlp))}}
-    teacher = next(iter(pipelines.values()))
-    texts = [doc.text for path in dev for doc in read_docs(path, teacher.vocab)]
-    texts = random.Random(0).sample(texts, min(TIMED_DOCS, len(texts)))
-    workloads = {name: partial(_process, nlp, texts) for name, nlp in pipelines.items()}
-    for name, rates in interleaved_rates(workloads, SECONDS).items():
-        rows[name] |= {"words_per_second": rates["words_per_second"], "over_teacher": rates["over_first"]}
-    return rows
-
-
-def _process(nlp: Language, texts: List[str]) -> int:
-    """Process the texts as one batch. Returns the number of words."""
-    return sum(map(len, nlp.pipe(texts, batch_size=len(texts))))
-
-
-def distill_table(report: Dict[str, Any]) -> str:
-    """Speed and scores of the teacher and its students as a table."""
-    rows = report["students"]
-    keys = list(next(iter(rows.values()))["scores"])
-    titles = [score_named(key).title.replace(": ", " ") for key in keys]
-    width = max(8, 2 + max(map(len, rows)))
-    lines = [f"{'layers':{width}}{'words/s':>9}{'over teacher':>14}" + "".join(f"  {title}" for title in titles)]
-    for name, row in rows.items():
-        scores = "".join(f"  {score_named(key).show(row['scores'][key]):>{len(title)}}" for key, title in zip(keys, titles))
-        lines.append(f"{name:{width}}{row['words_per_second']:>9,.0f}{row['over_teacher']:>14.2f}{scores}")
-    return "\n".join(lines)

@@ -1,7 +1,5 @@
 """Add, retrain and remove heads of a trained pipeline. The outputs of all other components stay the same, bit for bit."""
 
-import json
-import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,22 +7,25 @@ from typing import IO, Any, Dict, Optional, Sequence
 
 from spacy.language import Language
 from spacy.util import load_model
-from spacy.vocab import Vocab
 from thinc.api import Config
 
-from mtl.checkpoints import check_same_run
-from mtl.data.docs import read_docs
 from mtl.errors import UserError, check_range
-from mtl.files import check_target, read_json, replacing, sha256_of, workplace, write_json
+from mtl.files import check_target, replacing, workplace, write_json
 from mtl.progress import Echo
 from mtl.registry import Task, headlines, heads_of
-from mtl.sampling.corpus import words_to_encode
-from mtl.training.checkpoint import flat_settings
 from mtl.training.evaluation import NothingToScore, evaluate_pipeline, score_named
+from mtl.training.recipes import (
+    copied_from,
+    dev_corpus,
+    prepare_work,
+    steps_for,
+    train_corpus,
+    training_section,
+    words_in,
+)  # fmt: skip
 from mtl.training.run import train_config
 from mtl.training.saving import without_local_paths
 
-WORDS_PER_STEP = 1000  # as the batcher counts them
 BEFORE, FROZEN, UNFROZEN = "before", "frozen", "unfrozen"  # the old head; the new one, by the encoder in its training
 
 
@@ -110,7 +111,8 @@ def train_head(
     config = _training_config(base, pipeline, name, head, training)
     work = workplace(out) / f"{out.name}.training"
     others = [other for other in config["nlp"]["pipeline"] if other != name]
-    _prepare(work, config, training, base, resume)
+    sources = [*training.train, *training.dev, *([base.path] if base.path else [])]
+    prepare_work(work, config, sources, resume)
     scores: Dict[str, Dict[str, float]] = {}
     if name in base.pipe_names:
         try:
@@ -130,25 +132,6 @@ def train_head(
     shutil.rmtree(work)
     echo(f"\n{head_table(scores)}")
     return report
-
-
-def _prepare(work: Path, config: Config, training: HeadTraining, base: Language, resume: bool) -> None:
-    """Make the folder for checkpoints.
-
-    Raises:
-        UserError: There is one, of a run with other settings or files.
-    """
-    files = [*training.train, *training.dev, base.path] if base.path else [*training.train, *training.dev]
-    hashes = {str(file): sha256_of(file) for path in files for file in sorted(path.rglob("*") if path.is_dir() else [path])
-              if file.is_file()}  # fmt: skip
-    identity = json.loads(json.dumps({**flat_settings(config), **hashes}))
-    stored = work / "run.json"
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
-    elif stored.exists():
-        check_same_run(work, read_json(stored), identity)
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(stored, identity)
 
 
 def _train_and_score(
@@ -222,35 +205,15 @@ def _training_config(base: Language, pipeline: str, name: str, head: Dict[str, A
     order = list(base.component_names) if name in base.component_names else [*base.component_names, name]
     score_weights = Language.get_factory_meta(head["factory"]).default_score_weights or {}
     files = {f"{name}{i}": str(path) for i, path in enumerate(training.train)}
-    steps = math.ceil(training.epochs * _words(training.train) / WORDS_PER_STEP)
+    steps = steps_for(training.epochs, words_in(training.train))
     config = base.config.interpolate().copy()
     config["nlp"] |= {"pipeline": order, "disabled": [other for other in base.disabled if other != name]}
     config["components"] = {other: {"source": str(pipeline)} for other in order if other != name} | {name: head}
-    sampling = {"@misc": "mtl.EpochsPerTask.v1", "epochs": dict.fromkeys(files, 1.0)}
-    corpus = {"@readers": "mtl.MultiTaskCorpus.v1", "seed": training.seed, "paths": files, "sampling": sampling}
+    corpus = train_corpus(files, training.seed)
     config["corpora"] = {
-        "train": {"@readers": "mtl.AnnotatedExamples.v1", "corpus": corpus, "heads": [name]},
-        "dev": {"@readers": "mtl.Documents.v1", "paths": [str(path) for path in training.dev]},
-    }
-    batcher = {"@batchers": "spacy.batch_by_words.v1", "size": WORDS_PER_STEP, "tolerance": 0.2, "discard_oversize": False,
-               "get_length": {"@misc": "mtl.EncodedWords.v1"}}  # fmt: skip
-    learn_rate = {"@schedules": "mtl.WarmupLinear.v1", "peak_rate": training.learning_rate, "total_steps": steps}
-    config["training"] |= {
-        "train_corpus": "corpora.train", "dev_corpus": "corpora.dev", "seed": training.seed, "max_steps": steps, "max_epochs": -1,
-        "eval_frequency": max(1, steps // 5), "patience": 0, "accumulate_gradient": 1, "dropout": 0.1, "batcher": batcher,
-        "optimizer": {"@optimizers": "mtl.AdamW.v1", "learn_rate": learn_rate}, "logger": {"@loggers": "mtl.ConsoleLogger.v1"},
-        "before_to_disk": {"@callbacks": "mtl.AtomicSave.v1"}, "before_update": None, "annotating_components": [],
-        "score_weights": {**dict.fromkeys(base.config["training"]["score_weights"]), **score_weights},
+        "train": {"@readers": "mtl.AnnotatedExamples.v1", "corpus": corpus, "heads": [name]}, "dev": dev_corpus(training.dev)
     }  # fmt: skip
-    copied = {"@callbacks": "spacy.copy_from_base_model.v1", "tokenizer": str(pipeline), "vocab": str(pipeline)}
-    config["initialize"] |= {"components": {}, "tokenizer": {}, "before_init": copied, "after_init": None, "vectors": None}
+    weights = {**dict.fromkeys(base.config["training"]["score_weights"]), **score_weights}
+    config["training"] |= training_section(steps, training.learning_rate, training.seed, weights)
+    config["initialize"] |= copied_from(pipeline)
     return config
-
-
-def _words(paths: Sequence[Path]) -> int:
-    """How many words the encoder reads in an epoch over the files."""
-    vocab = Vocab()
-    words = sum(words_to_encode(doc) for path in paths for doc in read_docs(path, vocab))
-    if not words:
-        raise UserError(f"{', '.join(map(str, paths))}: no document in it")
-    return words

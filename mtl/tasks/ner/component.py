@@ -201,17 +201,6 @@ class EntityTagger(Head):
                 doc.spans[self.name] = SpanGroup(doc, name=self.name, spans=spans, attrs={"scores": doc_scores.tolist()})
         self.transformer.release(docs, self.name)
 
-    def as_reference(self, doc: Doc) -> Doc:
-        """If the teacher wrote probabilities, entities below one half become unannotated."""
-        if self.name not in doc.spans:
-            return doc
-        group = doc.spans[self.name]
-        is_likely = [score >= 0.5 for score in group.attrs["scores"]]
-        likely = [Span(doc, span.start, span.end, label=span.label) for span, keep in zip(group, is_likely) if keep]
-        unlikely = [span for span, keep in zip(group, is_likely) if not keep]
-        doc.set_ents(likely, missing=unlikely, default="outside")
-        return doc
-
     def _set_by_others(self, doc: Doc) -> List[Span]:
         """Remove from the Doc the entities that this head wrote when the Doc went through it before; returns the others."""
         if not doc.ents:

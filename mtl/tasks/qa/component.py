@@ -132,14 +132,6 @@ class QuestionAnswerer(Head):
         """Raises a `UserError`: the head has no labels."""
         raise UserError(f"the head {self.name!r} answers questions, and has no labels")
 
-    def as_reference(self, doc: Doc) -> Doc:
-        if ANSWERS not in doc.spans:
-            return doc  # there were no questions
-        answers = doc.spans[ANSWERS]
-        spans = [Span(doc, span.start, span.end, label="answer", span_id=span.id) for span in answers]
-        doc.spans[GOLD] = SpanGroup(doc, name=GOLD, spans=spans, attrs={"questions": dict(answers.attrs["questions"])})
-        return doc
-
     def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[TeacherSettings] = None) -> None:
         super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher)
         if not self._limits.questions:

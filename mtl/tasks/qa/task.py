@@ -1,5 +1,6 @@
 """The extractive question answering task: gold in `doc.spans["qa"]`, see `mtl.tasks.qa.gold`."""
 
+from random import Random
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from spacy.tokens import Doc, SpanGroup
@@ -7,9 +8,17 @@ from spacy.tokens import Doc, SpanGroup
 from mtl.data.docs import edge_space_faults
 from mtl.data.records import Record, Report
 from mtl.registry import Change, ProbeItem, Score, Task
-from mtl.tasks.qa.gold import GOLD, asked_questions, gold_questions, gold_texts, set_gold_questions
+from mtl.tasks.qa.gold import (
+    GOLD,
+    asked_questions,
+    gold_questions,
+    gold_texts,
+    set_gold_questions,
+    set_open_questions,
+)  # fmt: skip
 from mtl.tasks.qa.metrics import score_answers
 
+OPEN_QUESTIONS = 2  # for each unlabelled document
 NO_ANSWER = "(not answered by the text)"
 
 
@@ -60,6 +69,12 @@ class QATask(Task):
         questions = asked_questions(reference)
         if questions and Doc.has_extension("questions"):  # which a loaded question answering head has installed
             doc._.questions = questions
+
+    def ask(self, doc: Doc, labelled: Sequence[Doc], rng: Random) -> None:
+        """Some of the labelled documents' questions, each as likely as it is frequent there."""
+        questions = [question for other in labelled for question in gold_questions(other).values()]
+        if questions and not gold_questions(doc):
+            set_open_questions(doc, list(dict.fromkeys(rng.choice(questions) for _ in range(OPEN_QUESTIONS))))
 
     def transfer(self, doc: Doc, new: Doc, moved: Any) -> None:
         if GOLD not in doc.spans:

@@ -19,7 +19,7 @@ from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
 from mtl.tasks.outputs import Names, Outputs, SoftLoss, Targets
 from mtl.tasks.regressor.module import Regressor
-from mtl.tasks.regressor.task import RegressorTask, gold_number, set_gold_number
+from mtl.tasks.regressor.task import RegressorTask, gold_number
 from mtl.tasks.teacher import TeacherSettings
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
@@ -117,10 +117,6 @@ class DocumentRegressor(Head):
         self._numbers = [number for number in numbers if number is not None]
         self._scanned_count = len(self._numbers)
 
-    def as_reference(self, doc: Doc) -> Doc:
-        set_gold_number(doc, doc._.get(self.cfg["key"]), self.cfg["key"])
-        return doc
-
     def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[TeacherSettings] = None) -> None:
         super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher)
         sample = (gold_number(eg.reference, self.cfg["key"]) for eg in get_examples())
@@ -128,6 +124,9 @@ class DocumentRegressor(Head):
         non_finite = [number for number in numbers if not math.isfinite(number)]
         if non_finite:
             raise UserError(f"the head {self.name!r}: a document is annotated with {non_finite[0]}, which is not a finite number")
+        if not numbers and self.teacher is not None:
+            self.cfg |= self.teacher.settings_of_first(("mean", "deviation"))
+            return
         self.cfg["mean"] = statistics.fmean(numbers)
         self.cfg["deviation"] = statistics.pstdev(numbers) or 1.0
 

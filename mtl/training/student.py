@@ -1,0 +1,273 @@
+"""A student with an encoder of its own, taught by finished pipelines on labelled documents and on plain text."""
+
+import math
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Dict, Iterable, Iterator, Optional, Sequence
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import load_model
+from thinc.api import Config
+from tqdm import tqdm
+
+from mtl.adaptation.cleaning import CleanReport, CleanSettings, clean
+from mtl.data.docs import read_docs, write_docs
+from mtl.encoder.component import Transformer
+from mtl.encoder.pretrained.sources import resolve_encoder
+from mtl.encoder.runtime.device import free_memory
+from mtl.errors import UserError, check_range
+from mtl.files import check_target, replacing, workplace, write_json
+from mtl.progress import Echo
+from mtl.registry import heads_of
+from mtl.timing import machine
+from mtl.training.initialize import init_pipeline
+from mtl.training.measure import measure_pipelines
+from mtl.training.recipes import (
+    copied_from,
+    dev_corpus,
+    prepare_work,
+    steps_for,
+    train_corpus,
+    training_section,
+    words_in,
+)  # fmt: skip
+from mtl.training.run import train_config
+from mtl.training.saving import without_local_paths
+
+MAX_TOKENS = 2000  # of an unlabelled document; the rest is cut off
+TRIED = 50  # documents that the teachers are asked about before a run that leaves out what they are not confident of
+STUDENT = "student"
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """How to teach a student.
+
+    Args:
+        epochs (float): Epochs over all documents and texts.
+        learning_rate (float): Peak learning rate of the encoder; a head's is ten times as high.
+        temperature (float): What logits of teachers and student are divided by.
+        gold_share (float): The share of the gold annotation in the loss on labelled documents at the end; at the start it is 0.
+        min_confidence (float): Leave out texts of which the teachers are less sure; see `TeacherSettings`.
+        seed (int): Random seed.
+    """
+
+    epochs: float = 3.0
+    learning_rate: float = 3e-4
+    temperature: float = 1.0
+    gold_share: float = 1.0
+    min_confidence: float = 0.0
+    seed: int = 0
+
+    def check(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UserError: One is out of range.
+        """
+        check_range("epochs", self.epochs, 0.01)
+        check_range("learning-rate", self.learning_rate, 0.0, 1.0)
+        check_range("temperature", self.temperature, 0.01)
+        check_range("gold-share", self.gold_share, 0.0, 1.0)
+        check_range("min-confidence", self.min_confidence, 0.0, 1.0)
+
+
+def teach_student(
+    teachers: Sequence[str], encoder: str, texts: Iterable[str], labelled: Sequence[Path], dev: Sequence[Path], out: Path,
+    settings: StudentSettings, echo: Echo, *, resume: bool = True, stdout: Optional[IO] = None,
+) -> Dict[str, Any]:  # fmt: skip
+    """Train a pipeline with every head of the teachers on another encoder, and write it to `out/student`.
+
+    A head of several teachers learns the mean of their probabilities. Labels, tokenizer and settings of the heads are those of
+    the teachers. What has text of `dev` is left out of the texts.
+
+    Args:
+        teachers (Sequence[str]): Folders or packages.
+        encoder (str): A Hugging Face folder or a name on the hub, for the student to start from.
+        texts (Iterable[str]): Plain texts.
+        labelled (Sequence[Path]): Converted files or folders.
+        dev (Sequence[Path]): Converted files or folders to score on, and to choose the best weights by.
+        out (Path): Where to write. Checkpoints are in a folder beside it, or in it (see `workplace`), until it is written.
+        settings (StudentSettings): How to teach.
+        echo (Echo): Gets messages.
+        resume (bool): Resume an unfinished run with the same settings.
+        stdout (Optional[IO]): Where the training log goes; by default standard output.
+
+    Returns:
+        Dict[str, Any]: The report, which is also written to `out/distill.json`: "encoder", "steps", "texts", "machine", and
+        "students" {name: {"scores", "words_per_second", "over_teacher"}}, beginning with the teachers.
+
+    Raises:
+        UserError: The teachers do not fit together or in memory, there is no text, or they are confident of none of it.
+    """
+    settings.check()
+    check_target(out, "distill.json")
+    resolve_encoder(encoder)  # a wrong name is found before the teachers are loaded
+    _check_memory(teachers)
+    pipelines = {teacher: load_model(teacher) for teacher in teachers}
+    heads = _heads(pipelines)
+    work = workplace(out) / f"{out.name}.training"
+    first = pipelines[teachers[0]]
+    files = {f"labelled{i}": str(path) for i, path in enumerate(labelled)}
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    unlabelled = work / "texts.spacy"
+    count = _write_texts(texts, first, labelled, dev, unlabelled, settings.seed, echo)
+    files |= {"texts": str(unlabelled)} if count else {}
+    if not files:
+        raise UserError("there is no text to learn from: give some with --text, or labelled documents with --labelled")
+    config = _config(first, teachers[0], encoder, heads, files, dev, settings)
+    sources = [
+        *labelled,
+        *dev,
+        *(pipeline.path for pipeline in pipelines.values() if pipeline.path),
+        *([unlabelled] if count else []),
+    ]
+    prepare_work(work, config, sources, resume=True)
+    if settings.min_confidence and count:
+        _check_confidence(config, unlabelled, settings.min_confidence)
+    if train_config(config, work / STUDENT, resume=resume, stdout=stdout)[1]:
+        raise KeyboardInterrupt
+    student = load_model(work / STUDENT / "model-best")
+    report = {
+        "encoder": Path(encoder).name, "steps": config["training"]["max_steps"], "texts": count,
+        "students": measure_pipelines({**_by_name(pipelines), STUDENT: student}, dev, echo), "machine": machine(),
+    }  # fmt: skip
+    _save(work, out, report)
+    return report
+
+
+def _save(work: Path, out: Path, report: Dict[str, Any]) -> None:
+    """Move the student from the folder of its run to the output."""
+    with replacing(out, "distill.json") as partial:
+        partial.mkdir()
+        shutil.copytree(work / STUDENT / "model-best", partial / STUDENT)
+        without_local_paths(partial / STUDENT / "config.cfg")
+        write_json(partial / "distill.json", report)
+    shutil.rmtree(work)
+
+
+def _by_name(pipelines: Dict[str, Language]) -> Dict[str, Language]:
+    """The teachers by the names of their folders, which a report may show."""
+    names = [Path(path).name for path in pipelines]
+    if len(set(names)) < len(names) or STUDENT in names:
+        names = [f"teacher {i + 1}" for i in range(len(names))]
+    return dict(zip(names, pipelines.values()))
+
+
+def _check_memory(teachers: Sequence[str]) -> None:
+    """Raise a `UserError` if the weights of the teachers do not fit in memory."""
+    folders = [Path(teacher) for teacher in teachers if Path(teacher).is_dir()]
+    needed = sum(file.stat().st_size for folder in folders for file in folder.rglob("*.safetensors"))
+    free = free_memory()
+    if free is not None and needed > free:
+        raise UserError(
+            f"the weights of the teachers are {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free: teach by fewer "
+            f"at a time, or where there is more memory"
+        )
+
+
+def _heads(pipelines: Dict[str, Language]) -> Dict[str, Dict[str, Any]]:
+    """The heads of all teachers: name -> "settings", their section of the config, and "pipelines", who has it.
+
+    Raises:
+        UserError: A teacher has none, or heads of one name are of different kinds.
+    """
+    heads: Dict[str, Dict[str, Any]] = {}
+    for path, nlp in pipelines.items():
+        if not heads_of(nlp):
+            raise UserError(f"the teacher {path!r} has no head of ours; its components are {', '.join(nlp.pipe_names)}")
+        for name in heads_of(nlp):
+            settings = dict(nlp.config.interpolate()["components"][name])
+            known = heads.setdefault(name, {"settings": settings, "pipelines": []})
+            if known["settings"]["factory"] != settings["factory"]:
+                raise UserError(
+                    f"the teacher {path!r}: its head {name!r} is made by {settings['factory']}, that of "
+                    f"{known['pipelines'][0]!r} by {known['settings']['factory']}; rename one"
+                )
+            known["pipelines"].append(path)
+    return heads
+
+
+def _write_texts(
+    texts: Iterable[str], nlp: Language, labelled: Sequence[Path], dev: Sequence[Path], out: Path, seed: int, echo: Echo
+) -> int:
+    """Write the plain texts as documents that ask what the labelled ones are asked. Returns how many there are."""
+    patterns = [doc for path in labelled for doc in read_docs(path, nlp.vocab)]
+    rng, report = random.Random(seed), CleanReport()
+    tasks = [head.task for head in heads_of(nlp).values()]
+
+    def documents() -> Iterator[Doc]:
+        cleaned = clean(texts, CleanSettings(decontaminate=[str(path) for path in dev]), report)
+        for text in tqdm(cleaned, unit=" documents", desc="texts", mininterval=1.0):
+            doc = nlp.make_doc(text)
+            doc = doc if len(doc) <= MAX_TOKENS else doc[:MAX_TOKENS].as_doc()
+            for task in tasks:
+                task.ask(doc, patterns, rng)
+            yield doc
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    count = write_docs(documents(), out)
+    for line in report.lines():
+        echo(line)
+    return count
+
+
+def _config(
+    first: Language, path: str, encoder: str, heads: Dict[str, Dict[str, Any]], files: Dict[str, str], dev: Sequence[Path],
+    settings: StudentSettings,
+) -> Config:  # fmt: skip
+    """The training config of the student."""
+    steps = steps_for(settings.epochs, words_in([Path(file) for file in files.values()]))
+    config = first.config.interpolate().copy()
+    transformers = [name for name, pipe in first.pipeline if isinstance(pipe, Transformer)]
+    if len(transformers) != 1:
+        raise UserError(f"{path}: a student is made of a pipeline with one mtl_transformer, and it has {len(transformers)}")
+    (transformer,) = transformers
+    model = config["components"][transformer]["model"]
+    model |= {"precision": "fp32", "backend": "auto"} if model.get("precision") == "int8" else {}
+    weights: Dict[str, Optional[float]] = {}
+    for head in heads.values():
+        weights |= Language.get_factory_meta(head["settings"]["factory"]).default_score_weights or {}
+    config["nlp"] |= {"pipeline": [transformer, *heads], "disabled": []}
+    config["components"] = {transformer: config["components"][transformer]} | {
+        name: head["settings"] for name, head in heads.items()
+    }
+    config["corpora"] = {"train": train_corpus(files, settings.seed), "dev": dev_corpus(dev)}
+    config["training"] |= training_section(steps, settings.learning_rate, settings.seed, weights)
+    config["initialize"] |= copied_from(path)
+    loader = {"@misc": "mtl.HuggingFaceLoader.v1", "name": encoder}
+    config["initialize"]["components"] = {transformer: {"encoder_loader": loader}}
+    for name, head in heads.items():
+        config["initialize"]["components"][name] = {
+            "teacher": {
+                "@misc": "mtl.Teacher.v1", "pipelines": head["pipelines"], "steps": steps, "start_share": 1.0,
+                "end_share": 1.0 - settings.gold_share, "temperature": settings.temperature,
+                "min_confidence": settings.min_confidence,
+            }
+        }  # fmt: skip
+    return config
+
+
+def _check_confidence(config: Config, texts: Path, least: float) -> None:
+    """Ask the teachers about some of the texts.
+
+    Raises:
+        UserError: They are confident of none.
+    """
+    nlp = init_pipeline(config)
+    docs = [doc for _, doc in zip(range(TRIED), read_docs(texts, nlp.vocab))]
+    best = 0.0
+    for head in heads_of(nlp).values():
+        for doc in docs:
+            targets = head.teacher.targets(Example(nlp.make_doc(doc.text), doc))
+            best = max([best, *(min(member.confidence for member in targets) for _ in targets[:1])])
+    if best < least:
+        raise UserError(
+            f"min-confidence = {least:g}: of the first {len(docs)} texts there is none of which the teachers are that sure "
+            f"throughout; the highest confidence is {math.floor(1e4 * best) / 1e4:g}"
+        )
