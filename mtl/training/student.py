@@ -112,22 +112,16 @@ def teach_student(
     heads = _heads(pipelines)
     work = workplace(out) / f"{out.name}.training"
     first = pipelines[teachers[0]]
-    files = {f"labelled{i}": str(path) for i, path in enumerate(labelled)}
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     unlabelled = work / "texts.spacy"
     count = _write_texts(texts, first, labelled, dev, unlabelled, settings.seed, echo)
-    files |= {"texts": str(unlabelled)} if count else {}
-    if not files:
+    learned_from = [*labelled, *([unlabelled] if count else [])]
+    if not learned_from:
         raise UserError("there is no text to learn from: give some with --text, or labelled documents with --labelled")
-    config = _config(first, teachers[0], encoder, heads, files, dev, settings)
-    sources = [
-        *labelled,
-        *dev,
-        *(pipeline.path for pipeline in pipelines.values() if pipeline.path),
-        *([unlabelled] if count else []),
-    ]
-    prepare_work(work, config, sources, resume=True)
+    config = _config(first, teachers[0], encoder, heads, learned_from, dev, settings)
+    folders = [pipeline.path for pipeline in pipelines.values() if pipeline.path]
+    prepare_work(work, config, [*learned_from, *dev, *folders], resume=True)
     if settings.min_confidence and count:
         _check_confidence(config, unlabelled, settings.min_confidence)
     if train_config(config, work / STUDENT, resume=resume, stdout=stdout)[1]:
@@ -218,15 +212,16 @@ def _write_texts(
 
 
 def _config(
-    first: Language, path: str, encoder: str, heads: Dict[str, Dict[str, Any]], files: Dict[str, str], dev: Sequence[Path],
-    settings: StudentSettings,
+    first: Language, teacher: str, encoder: str, heads: Dict[str, Dict[str, Any]], learned_from: Sequence[Path],
+    dev: Sequence[Path], settings: StudentSettings,
 ) -> Config:  # fmt: skip
     """The training config of the student."""
-    steps = steps_for(settings.epochs, words_in([Path(file) for file in files.values()]))
+    steps = steps_for(settings.epochs, words_in(learned_from))
+    files = {f"{path.stem}{i}": str(path) for i, path in enumerate(learned_from)}
     config = first.config.interpolate().copy()
     transformers = [name for name, pipe in first.pipeline if isinstance(pipe, Transformer)]
     if len(transformers) != 1:
-        raise UserError(f"{path}: a student is made of a pipeline with one mtl_transformer, and it has {len(transformers)}")
+        raise UserError(f"{teacher}: a student is made of a pipeline with one mtl_transformer, and it has {len(transformers)}")
     (transformer,) = transformers
     model = config["components"][transformer]["model"]
     model |= {"precision": "fp32", "backend": "auto"} if model.get("precision") == "int8" else {}
@@ -239,7 +234,7 @@ def _config(
     }
     config["corpora"] = {"train": train_corpus(files, settings.seed), "dev": dev_corpus(dev)}
     config["training"] |= training_section(steps, settings.learning_rate, settings.seed, weights)
-    config["initialize"] |= copied_from(path)
+    config["initialize"] |= copied_from(teacher)
     loader = {"@misc": "mtl.HuggingFaceLoader.v1", "name": encoder}
     config["initialize"]["components"] = {transformer: {"encoder_loader": loader}}
     for name, head in heads.items():
