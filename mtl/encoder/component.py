@@ -31,6 +31,7 @@ DEFAULT_CONFIG = """
 [transformer]
 on_non_finite = "skip"
 r_drop = 0.0
+consistency = 0.0
 cosines_at = "outputs"
 
 [transformer.model]
@@ -42,12 +43,14 @@ cosines_at = "outputs"
 
 
 def make_transformer(
-    nlp: Language, name: str, model: Model, weighting: Weighting, on_non_finite: str, r_drop: float, cosines_at: str
-) -> "Transformer":
+    nlp: Language, name: str, model: Model, weighting: Weighting, on_non_finite: str, r_drop: float, consistency: float,
+    cosines_at: str,
+) -> "Transformer":  # fmt: skip
     """Factory `mtl_transformer`: see `Transformer`."""
     return Transformer(
-        nlp.vocab, model, name, weighting=weighting, on_non_finite=on_non_finite, r_drop=r_drop, cosines_at=cosines_at
-    )
+        nlp.vocab, model, name, weighting=weighting, on_non_finite=on_non_finite, r_drop=r_drop, consistency=consistency,
+        cosines_at=cosines_at,
+    )  # fmt: skip
 
 
 Language.factory(
@@ -70,20 +73,24 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
             warning, or "stop".
         r_drop (float): Weight of the divergence between a head's predictions under two dropout masks (see
             `with_consistency`). Above 0, a step takes twice as long.
+        consistency (float): The same on documents that are not annotated for a head, which it leaves out otherwise (Xie et al.
+            2020, https://arxiv.org/abs/1904.12848): the weight of such a document's divergence relative to an annotated one's
+            loss. Above 0, these documents are encoded twice.
         cosines_at (str): Where the logged cosines between tasks are measured: at the encoder's "outputs", where they are 0 if
             every document carries one task, or at its "parameters" (in one process).
     """
 
     def __init__(
         self, vocab: Vocab, model: Model, name: str = "transformer", *, weighting: Weighting, on_non_finite: str = "skip",
-        r_drop: float = 0.0, cosines_at: str = "outputs",
+        r_drop: float = 0.0, consistency: float = 0.0, cosines_at: str = "outputs",
     ) -> None:  # fmt: skip
         check_choice(f"components.{name}.on_non_finite", on_non_finite, ("skip", "stop"))
         check_range(f"components.{name}.r_drop", r_drop, 0.0)
+        check_range(f"components.{name}.consistency", consistency, 0.0)
         check_choice(f"components.{name}.cosines_at", cosines_at, ("outputs", "parameters"))
         self.vocab, self.model, self.name = vocab, model, name
         run_by(model, self)
-        self.r_drop, self.on_non_finite = r_drop, on_non_finite
+        self.r_drop, self.consistency, self.on_non_finite = r_drop, consistency, on_non_finite
         self.cfg: Dict[str, Any] = {}
         self.listener_map = {}
         self._heads = LinkedHeads()

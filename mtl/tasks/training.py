@@ -1,7 +1,7 @@
 """How a head is trained: its loss on gold annotation, its teachers', and what it leaves at the encoder output."""
 
 import math
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, ClassVar, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import torch
 from spacy.tokens import Doc
@@ -12,11 +12,12 @@ from mtl import distributed
 from mtl.encoder.batch import EncoderBatch
 from mtl.encoder.component import Transformer
 from mtl.tasks.loss import Loss, with_consistency
-from mtl.tasks.outputs import Outputs, SoftLoss, Targets, soft_cross_entropy, soft_targets
+from mtl.tasks.outputs import Outputs, SoftLoss, Targets, divergence, soft_cross_entropy, soft_targets
 from mtl.tasks.teacher import Teacher
 from mtl.torch_model import training
 
 Rows = List[Tuple[int, Example]]  # index in the batch, example
+Part = Tuple[Optional[Tensor], float]  # a mean loss, and what it is the mean over
 
 
 class HeadUpdate:
@@ -26,6 +27,7 @@ class HeadUpdate:
     teacher: Optional[Teacher]
     is_annotated: Callable[[Doc], bool]
     _in_training: bool
+    has_outputs: ClassVar[bool] = True  # whether predictions can be compared with a teacher's, or those of a second pass
 
     @property
     def transformer(self) -> Transformer:
@@ -84,20 +86,21 @@ class HeadUpdate:
         return losses
 
     def _rows(self, examples: List[Example]) -> Tuple[Rows, Rows]:
-        """The examples that are annotated for this head, and those that its teachers are asked about."""
+        """The examples that are annotated for this head, and those that it learns from without."""
         rows = [(i, eg) for i, eg in enumerate(examples) if len(eg.predicted)]
         annotated = [(i, eg) for i, eg in rows if self.is_annotated(eg.reference)]
-        if self.teacher is None or not self.teacher.takes_unlabelled or len(annotated) == len(rows):
+        is_taught = self.teacher is not None and self.teacher.takes_unlabelled
+        if not (is_taught or (self.transformer.consistency and self.has_outputs)) or len(annotated) == len(rows):
             return annotated, []
         return annotated, [(i, eg) for i, eg in rows if not self.is_annotated(eg.reference)]
 
     def _backward(self, rows: Rows, unlabelled: Rows, batch: EncoderBatch, drop: float, losses: Dict[str, float]) -> None:
         module = self.training_module.train()
         try:
-            batch_loss = self._loss(rows, batch, drop)
-            loss, count = self._rank_share(batch_loss)
-            if self.teacher is not None:
-                loss, count = self._taught(self.teacher, batch_loss, loss, count, rows, unlabelled, batch, drop)
+            parts = [self._on_labelled(rows, batch, drop)]
+            if self.teacher is not None or self.transformer.consistency:
+                parts += self._on_unlabelled(unlabelled, batch, drop)
+            loss, count = weighted_mean(parts)
         finally:
             module.eval()
         if loss is None:
@@ -128,7 +131,7 @@ class HeadUpdate:
         return first
 
     @staticmethod
-    def _rank_share(loss: Union[Loss, SoftLoss, None]) -> Tuple[Optional[Tensor], float]:
+    def _rank_share(loss: Union[Loss, SoftLoss, None]) -> Part:
         """This rank's part of the mean loss over all ranks, and what that is the mean over.
 
         The parts sum up to the mean. None if no rank has anything to use.
@@ -138,28 +141,38 @@ class HeadUpdate:
             return None, 0.0
         return (loss.mean * (loss.count / count) if loss is not None else torch.zeros(())), count
 
-    def _taught(
-        self, teacher: Teacher, gold: Optional[Loss], loss: Optional[Tensor], count: float, rows: Rows, unlabelled: Rows,
-        batch: EncoderBatch, drop: float,
-    ) -> Tuple[Optional[Tensor], float]:  # fmt: skip
-        """The loss mixed with the teachers', that on unlabelled examples included, and what it is the mean over."""
-        share = teacher.next_share()
-        if share:
-            soft = teacher.loss(gold.outputs, rows) if gold is not None and gold.outputs is not None else None
-            taught, _ = self._rank_share(soft)
-            if loss is None or taught is None:
-                loss = loss if taught is None else taught
-            else:
-                loss = (1 - share) * loss + share * taught
-        if not teacher.takes_unlabelled:
+    def _on_labelled(self, rows: Rows, batch: EncoderBatch, drop: float) -> Part:
+        """The loss on annotated examples, mixed with that against the teachers' predictions."""
+        gold = self._loss(rows, batch, drop)
+        loss, count = self._rank_share(gold)
+        share = self.teacher.next_share() if self.teacher is not None else 0.0
+        if self.teacher is None or not share:
             return loss, count
-        outputs = self.outputs(unlabelled, batch, drop) if unlabelled else None
-        taught, taught_count = self._rank_share(None if outputs is None else teacher.loss(outputs, unlabelled, unlabelled=True))
-        taught_count *= teacher.settings.unlabelled_weight
-        if taught is None or loss is None:
-            return (loss, count) if taught is None else (taught, taught_count)
-        total = count + taught_count
-        return loss * (count / total) + taught * (taught_count / total), total
+        soft = self.teacher.loss(gold.outputs, rows) if gold is not None and gold.outputs is not None else None
+        taught, _ = self._rank_share(soft)
+        if loss is None or taught is None:
+            return (loss if taught is None else taught), count
+        return (1 - share) * loss + share * taught, count
+
+    def _on_unlabelled(self, rows: Rows, batch: EncoderBatch, drop: float) -> List[Part]:
+        """The loss against the teachers' predictions, and the divergence of two passes, by their weights."""
+        outputs = self.outputs(rows, batch, drop) if rows else None
+        parts = []
+        if self.teacher is not None and self.teacher.takes_unlabelled:
+            taught = None if outputs is None else self.teacher.loss(outputs, rows, unlabelled=True)
+            loss, count = self._rank_share(taught)
+            parts.append((loss, count * self.teacher.settings.unlabelled_weight))
+        if self.transformer.consistency and batch.train:
+            spread = None
+            if outputs is not None and outputs.tables:
+                with batch.second_pass():
+                    second = self.outputs(rows, batch, drop)
+                assert second is not None
+                divergences = [divergence(a, b) for a, b in zip(outputs.tables, second.tables)]
+                spread = SoftLoss(torch.stack(divergences).mean(), len(outputs.owners))
+            loss, count = self._rank_share(spread)
+            parts.append((loss, count * self.transformer.consistency))
+        return parts
 
     def finish_update(self, sgd: Any) -> None:
         """Request the step of the encoder and all its heads; see `Transformer.finish_update`."""
@@ -167,3 +180,12 @@ class HeadUpdate:
 
     def get_loss(self, examples: Any, scores: Any) -> Any:
         raise NotImplementedError(f"{self.name}: the loss is computed in `update`")
+
+
+def weighted_mean(parts: Sequence[Part]) -> Part:
+    """The mean of losses by what each is the mean over; None if there is none."""
+    present = [(loss, count) for loss, count in parts if loss is not None]
+    total = sum(count for _, count in present)
+    if not total:
+        return None, 0.0
+    return torch.stack([loss * (count / total) for loss, count in present]).sum(), total

@@ -61,6 +61,7 @@ class MaskedLM(Head):
 
     learned_settings = ("labels", "width", "architecture")
     reads_docs = False
+    has_outputs = False
 
     def __init__(self, vocab, model: Model, name: str = "masked_lm", *, mlm_probability: float, documents: str) -> None:
         check_range(f"components.{name}.mlm_probability", mlm_probability, 0.01, 0.9)
