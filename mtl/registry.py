@@ -167,6 +167,10 @@ class Task:
     def ask(self, doc: Doc, labelled: Sequence[Doc], rng: Random) -> None:
         """Ask of an unlabelled document what labelled ones are asked, so that a teacher can answer. By default, the text does."""
 
+    def advice(self, docs: Sequence[Doc]) -> List[str]:
+        """What to set in a config for training on these documents, for a person."""
+        return []
+
     # Augmentation
 
     def token_label(self, token: Token) -> Tuple[str, ...]:

@@ -51,6 +51,8 @@ def convert(
             typer.echo(f"          {note}")
         if len(report.notes) > MAX_NOTES:
             typer.echo(f"          ... and {len(report.notes) - MAX_NOTES:,} more notes like these")
+        for line in report.advice:
+            typer.echo(f"  {line}")
 
 
 def _output_paths(out: Path, splits: List[str], task: str, is_sharded: bool) -> Dict[str, Path]:

@@ -53,6 +53,8 @@ def convert_splits(
     for split in others:
         _check_labels(docs[train], docs[split], records[split], files[train], allow_unseen, reports[split])
         _note_repeated(records[train], records[split], train, reports[split])
+    for task in registered_tasks():
+        reports[train].advice += task.advice(docs[train])
     for split in files:
         write_docs(docs[split], paths[split], shard_size)
     return reports

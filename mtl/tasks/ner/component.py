@@ -17,8 +17,9 @@ from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
 from mtl.tasks.ner.bio import bio_spans
 from mtl.tasks.ner.crf import crf_loss, forward_backward, soft_crf_loss, span_probabilities
-from mtl.tasks.ner.gold import allowed_tags
+from mtl.tasks.ner.gold import allowed_tags, unannotated
 from mtl.tasks.ner.module import CRFTagger
+from mtl.tasks.ner.offsets import Offsets, character_scores, gold_entities
 from mtl.tasks.ner.task import NERTask, trimmed_entities
 from mtl.tasks.ner.viterbi import viterbi
 from mtl.tasks.outputs import Outputs, SoftLoss, Targets, combined, soft_cross_entropy
@@ -39,7 +40,7 @@ confidence = true
 [ner.scorer]
 @scorers = "mtl.ner_scorer.v1"
 """
-SCORE_WEIGHTS = {"ents_f": 1.0, "ents_p": None, "ents_r": None, "ents_per_type": None}
+SCORE_WEIGHTS = {"ents_f": 1.0, "ents_p": None, "ents_r": None, "ents_char_f": None, "ents_per_type": None}
 
 
 def crf_tagger_architecture(encoder: Model) -> Model:
@@ -62,9 +63,22 @@ def make_ner_scorer() -> Callable:
 
 
 def score_ner(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
-    """Precision, recall and F1 of exact entities over the annotated examples. Spans over unannotated tokens do not count."""
+    """Precision, recall and F1 of exact entities over the annotated examples. Spans over unannotated tokens do not count.
+
+    "ents_char_f" also counts the gold entities whose edges lie inside tokens, which the others leave out.
+    """
     annotated = [_with_trimmed_gold(eg) for eg in examples if eg.reference.has_annotation("ENT_IOB")]
-    return get_ner_prf(annotated) if annotated else {}
+    if not annotated:
+        return {}
+    characters = character_scores((_scored_entities(eg), gold_entities(eg.reference)) for eg in annotated)
+    return {**get_ner_prf(annotated), "ents_char_f": characters["f"]}
+
+
+def _scored_entities(example: Example) -> List[Offsets]:
+    """The predicted entities by characters, without those over unannotated tokens, which are neither right nor wrong."""
+    open_places = unannotated(example.reference)
+    entities = [(ent.start_char, ent.end_char, ent.label_) for ent in example.predicted.ents]
+    return [(s, e, label) for s, e, label in entities if not any(first < e and s < last for first, last in open_places)]
 
 
 def _with_trimmed_gold(example: Example) -> Example:
@@ -110,7 +124,7 @@ class EntityTagger(Head):
         super().__init__(vocab, model, name, task=NERTask(), scorer=scorer, confidence=confidence)
 
     def score_names(self) -> Set[str]:
-        return {"ents_f", "ents_p", "ents_r"}
+        return {"ents_f", "ents_p", "ents_r", "ents_char_f"}
 
     def check_labels(self) -> None:
         if not self.labels:

@@ -7,7 +7,8 @@ from spacy.attrs import ENT_IOB
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from mtl.data.docs import widened_span, without_edge_space
+from mtl.data.docs import widened_span
+from mtl.tasks.ner.offsets import gold_entities, off_tokens
 
 
 def allowed_tags(example: Example, labels: List[str], tokens: np.ndarray) -> np.ndarray:
@@ -54,16 +55,23 @@ def _entities(predicted: Doc, reference: Doc) -> Tuple[List[Tuple[int, int, str]
     """Gold entities in tokens of `predicted` (first, after the last, label), and which of its tokens are not annotated."""
     missing = np.zeros(len(predicted), dtype=bool)
     entities = []
-    for token in np.flatnonzero(reference.to_array(ENT_IOB) == 0):
-        start = reference[int(token)].idx
-        _cover(missing, predicted, start, start + len(reference[int(token)]))
-    for ent in (span for ent in reference.ents if (span := without_edge_space(ent)) is not None):
-        span = predicted.char_span(ent.start_char, ent.end_char)
+    for start, end in unannotated(reference):
+        _cover(missing, predicted, start, end)
+    for start, end, label in gold_entities(reference):
+        span = predicted.char_span(start, end)
         if span is None:
-            _cover(missing, predicted, ent.start_char, ent.end_char)
+            _cover(missing, predicted, start, end)
         else:
-            entities.append((span.start, span.end, ent.label_))
+            entities.append((span.start, span.end, label))
     return entities, missing
+
+
+def unannotated(reference: Doc) -> List[Tuple[int, int]]:
+    """The characters of the tokens of which nothing is known: without IOB value, and in no entity that is off tokens."""
+    known = off_tokens(reference)
+    tokens = [reference[int(i)] for i in np.flatnonzero(reference.to_array(ENT_IOB) == 0)]
+    places = ((token.idx, token.idx + len(token)) for token in tokens)
+    return [(start, end) for start, end in places if not any(first < end and start < last for first, last, _ in known)]
 
 
 def _cover(missing: np.ndarray, doc: Doc, start: int, end: int) -> None:

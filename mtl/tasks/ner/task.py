@@ -4,6 +4,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
+import spacy
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span, Token
 from spacy.training import Example
@@ -11,8 +12,10 @@ from spacy.util import filter_spans
 
 from mtl.data.docs import bare_doc, edge_space_faults, trimmed_offsets, widened_span, without_edge_space
 from mtl.data.records import Entity, Record, Report
+from mtl.data.tokenizer import make_tokenizer
 from mtl.errors import UserError
 from mtl.registry import Change, ProbeItem, Score, Task
+from mtl.tasks.ner.offsets import off_tokens, set_off_tokens, split_characters
 
 
 class NERTask(Task):
@@ -26,6 +29,7 @@ class NERTask(Task):
         Score("ents_f", "entities: F1"),
         Score("ents_p", "entities: precision"),
         Score("ents_r", "entities: recall"),
+        Score("ents_char_f", "entities: F1 by characters"),
     )
     details = ("ents_per_type",)
     headlines = ("ents_f",)
@@ -35,7 +39,7 @@ class NERTask(Task):
         return doc.has_annotation("ENT_IOB")
 
     def labels(self, doc: Doc) -> Set[str]:
-        return {ent.label_ for ent in doc.ents}
+        return {ent.label_ for ent in doc.ents} | {label for _, _, label in off_tokens(doc)}
 
     def faults(self, doc: Doc) -> List[str]:
         return edge_space_faults(doc.ents, "entities")
@@ -44,6 +48,24 @@ class NERTask(Task):
         if record.entities is not None:
             set_entities(doc, record, record.entities, report)
             report.count("documents with entities")
+
+    def advice(self, docs: Sequence[Doc]) -> List[str]:
+        count, characters = sum(len(off_tokens(doc)) for doc in docs), split_characters(docs)
+        if not characters:
+            return []
+        create = make_tokenizer(split_at=characters)
+        tokenizer = create(spacy.blank(docs[0].vocab.lang or "xx"))
+        fitting = sum(
+            tokens.char_span(start, end) is not None
+            for doc in docs if off_tokens(doc)
+            for tokens in [tokenizer(doc.text)]
+            for start, end, _ in off_tokens(doc)
+        )  # fmt: skip
+        setting = characters.replace("\\", "\\\\").replace('"', '\\"')
+        return [
+            f'{fitting:,} of the {count:,} entities off token boundaries can be learned with split_at = "{setting}" below '
+            f'@tokenizers = "mtl.Tokenizer.v1" in [nlp.tokenizer]'
+        ]
 
     def token_label(self, token: Token) -> Tuple[str, ...]:
         return (token.ent_iob_, token.ent_type_) if token.ent_iob else ()
@@ -87,13 +109,15 @@ def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: R
     """Set `doc.ents` from character offsets.
 
     White space at the edges of a mention is trimmed. The tokens of a mention that does not fit token boundaries are left
-    unannotated. Of overlapping entities the first, and of those the longest, is kept. All three are counted.
+    unannotated, and its characters are kept beside (see `mtl.tasks.ner.offsets`). Of overlapping entities the first, and of those
+    the longest, is kept. All three are counted.
 
     Raises:
         UserError: Offsets outside the text.
     """
     spans: List[Span] = []
     missing: List[Span] = []
+    off: List[Tuple[int, int, str]] = []
     taken: Set[int] = set()
     for entity in sorted(entities, key=lambda e: (e.start, -e.end)):
         if not 0 <= entity.start < entity.end <= len(doc.text):
@@ -116,6 +140,8 @@ def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: R
                 "entities off token boundaries, their tokens left unannotated",
                 f"{record.where}: {entity.label} {mention!r} is part of the token(s) {outer.text!r}",
             )
+            if not any(start < last and first < end for first, last, _ in off):
+                off.append((start, end, entity.label))
             if taken.isdisjoint(range(outer.start, outer.end)):
                 missing.append(outer)
                 taken.update(range(outer.start, outer.end))
@@ -126,6 +152,7 @@ def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: R
             report.note("entities left out because they overlap another", f"{record.where}: {entity.label} {span.text!r}")
     report.count("entities", len(spans))
     doc.set_ents(spans, missing=missing, default="outside")
+    set_off_tokens(doc, off)
 
 
 def dictionary_f1(train: Sequence[Doc], test: Sequence[Doc]) -> Any:
