@@ -87,7 +87,8 @@ def test_scores_by_characters_count_what_tokens_cannot_hold():
     coarse = nlp.make_doc(TEXT)
     coarse.ents = [coarse.char_span(ent.start_char, ent.end_char, ent.label_) for ent in reference.ents]
     wrong = finer().make_doc(TEXT)
-    wrong.ents = [*perfect.ents[:-1], wrong.char_span(17, 25, "DRUG")]  # "induced" instead of Oslo
+    offsets = [*ENTITIES[:-1], (18, 25, "DRUG")]  # "induced" instead of Oslo
+    wrong.ents = sorted(wrong.char_span(start, end, label) for start, end, label in offsets)
     scores = [score_ner([Example(predicted, reference)]) for predicted in (perfect, coarse, wrong)]
     assert [score["ents_char_f"] for score in scores] == pytest.approx([1.0, 2 * 0.5 / 1.5, 5 / 6])
     assert scores[0]["ents_f"] == scores[1]["ents_f"] == 1.0  # by tokens they look the same

@@ -48,9 +48,9 @@ class Monitor:
                 evaluation.
 
         Returns:
-            Dict[str, Any]: "step", "losses", and with a probe "probe".
+            Dict[str, Any]: "step", "seconds" of training so far, "losses", and with a probe "probe".
         """
-        evaluation: Dict[str, Any] = {"step": progress.step, **self.measure()}
+        evaluation: Dict[str, Any] = {"step": progress.step, "seconds": round(progress.seconds, 1), **self.measure()}
         progress.evaluations.append(evaluation)
         if distributed.is_main() and keep_best and self.best(progress) is evaluation:
             self.checkpoints.save_best(model)
