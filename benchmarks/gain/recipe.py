@@ -2,8 +2,8 @@
 
     python benchmarks/gain/recipe.py OUT.json --text FILE [--minutes 5,20] [--threads 1]
 
-Both recipes of a budget run at the same time, in processes of their own with as many threads, so that a busy machine slows both. Beside
-OUT.json, OUT.png has the curves.
+Both recipes of a budget run at the same time, in processes of their own with as many threads each, so that a busy machine slows
+both. Beside OUT.json, OUT.png has the curves.
 """
 
 import argparse
