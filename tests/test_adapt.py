@@ -294,7 +294,7 @@ def test_adapting_lowers_perplexity_and_leaves_a_plain_folder(tiny, tmp_path):
     assert load_objective(str(out), settings_).missing == []  # the head is in the folder: it is not trained alone again
 
 
-def losses_of(report):
+def steps_and_losses(report):
     return [(evaluation["step"], evaluation["losses"]) for evaluation in report["evaluations"]]
 
 
@@ -317,7 +317,7 @@ def test_the_same_run_gives_the_same_perplexities(tiny, text_file, tmp_path):
     first, second = (
         adapt(tiny(), [text_file], tmp_path / name, settings=AdaptSettings(epochs=2, **SMALL)) for name in ("first", "second")
     )
-    assert losses_of(first) == losses_of(second) and first["perplexity_after"] == second["perplexity_after"]
+    assert steps_and_losses(first) == steps_and_losses(second) and first["perplexity_after"] == second["perplexity_after"]
 
 
 def test_the_first_budget_that_is_spent_ends_the_run(tiny, text_file, tmp_path):
