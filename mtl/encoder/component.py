@@ -61,23 +61,19 @@ Language.factory(
 class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, TrainablePipe):
     """Runs the encoder on each Doc once. Our heads, and stock `TransformerListener`s, read its vectors.
 
-    In training, the gradient of every head at the encoder output is collected, and one backward pass and one optimizer step
-    are made for all of them: see `UpdateState`.
+    In training, the heads' gradients at the encoder output are collected for one backward pass and step: see `UpdateState`.
 
     Args:
         vocab (Vocab): The shared vocabulary.
         model (Model): `mtl.Encoder.v1`.
         name (str): The component's name.
         weighting (Weighting): From the tasks' gradients and losses to the weight of each task at the encoder.
-        on_non_finite (str): What to do when a loss or gradient is NaN or infinite: "skip" the task in that batch with a
-            warning, or "stop".
-        r_drop (float): Weight of the divergence between a head's predictions under two dropout masks (see
-            `with_consistency`). Above 0, a step takes twice as long.
-        consistency (float): The same on documents that are not annotated for a head, which it leaves out otherwise (Xie et al.
-            2020, https://arxiv.org/abs/1904.12848): the weight of such a document's divergence relative to an annotated one's
-            loss. Above 0, these documents are encoded twice.
-        cosines_at (str): Where the logged cosines between tasks are measured: at the encoder's "outputs", where they are 0 if
-            every document carries one task, or at its "parameters" (in one process).
+        on_non_finite (str): Where a loss or gradient is NaN or infinite: "skip" the task in that batch with a warning, or "stop".
+        r_drop (float): Weight of the divergence of predictions under two dropout masks (see `with_consistency`).
+        consistency (float): The same on documents without annotation for a head (Xie et al. 2020,
+            https://arxiv.org/abs/1904.12848): what such a document counts, relative to an annotated one.
+        cosines_at (str): Where cosines between tasks are measured: at the encoder's "outputs", where they are 0 if every document
+            carries one task, or at its "parameters" (in one process).
     """
 
     def __init__(
@@ -85,8 +81,8 @@ class Transformer(ListenerLinks, SharedTraining, SavedEncoder, RobustPipe, Train
         r_drop: float = 0.0, consistency: float = 0.0, cosines_at: str = "outputs",
     ) -> None:  # fmt: skip
         check_choice(f"components.{name}.on_non_finite", on_non_finite, ("skip", "stop"))
-        check_range(f"components.{name}.r_drop", r_drop, 0.0)
-        check_range(f"components.{name}.consistency", consistency, 0.0)
+        for setting, weight in (("r_drop", r_drop), ("consistency", consistency)):
+            check_range(f"components.{name}.{setting}", weight, 0.0)
         check_choice(f"components.{name}.cosines_at", cosines_at, ("outputs", "parameters"))
         self.vocab, self.model, self.name = vocab, model, name
         run_by(model, self)

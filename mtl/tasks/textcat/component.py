@@ -1,5 +1,6 @@
 """`mtl_textcat`: sets `doc.cats`."""
 
+from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, Optional, Set
 
 import torch
@@ -10,13 +11,13 @@ from spacy.training import Example
 from thinc.api import Config, Model
 
 from mtl.encoder.batch import EncoderBatch
-from mtl.errors import UserError, check_range
+from mtl.errors import UserError, check_choice, check_range
 from mtl.extensions import install_extension
 from mtl.settings import ByName, by_name
 from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
 from mtl.tasks.outputs import Outputs, label_outputs
-from mtl.tasks.textcat.module import Textcat, exclusive_loss, multilabel_loss
+from mtl.tasks.textcat.module import POOLINGS, Textcat, exclusive_loss, multilabel_loss
 from mtl.tasks.textcat.task import TextcatTask
 from mtl.tasks.thresholds import DEFAULT, LabelThresholds
 from mtl.tasks.training import Rows
@@ -32,6 +33,7 @@ class_weights = {}
 
 [textcat.model]
 @architectures = "mtl.Textcat.v1"
+pooling = "mean"
 
 [textcat.model.encoder]
 @architectures = "mtl.EncoderListener.v1"
@@ -42,13 +44,18 @@ class_weights = {}
 SCORE_WEIGHTS = {"cats_score": 1.0, "cats_accuracy": None, "cats_macro_f": None, "cats_micro_f": None, "cats_macro_auc": None}
 
 
-def textcat_architecture(encoder: Model) -> Model:
-    """Architecture `mtl.Textcat.v1`: a linear layer on the mean of the token vectors.
+def textcat_architecture(encoder: Model, pooling: str = "mean") -> Model:
+    """Architecture `mtl.Textcat.v1`: a linear layer on the token vectors.
 
     Args:
         encoder (Model): `mtl.EncoderListener.v1`.
+        pooling (str): "mean", or "attention": each category weighs the tokens itself. See `Textcat`.
+
+    Raises:
+        UserError: Another pooling.
     """
-    return torch_model("mtl-textcat", Textcat, [encoder])
+    check_choice("components.textcat.model.pooling", pooling, POOLINGS)
+    return torch_model("mtl-textcat", partial(Textcat, pooling=pooling), [encoder])
 
 
 def make_textcat(
