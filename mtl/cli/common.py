@@ -15,7 +15,7 @@ SECTIONS = {
     "Data": ["convert", "augment"],
     "Continued pretraining": ["adapt", "distance", "neighbours"],
     "Training": ["steps", "train", "evaluate", "compare"],
-    "Changes to a trained pipeline": ["add-head", "retrain-head", "remove-head", "distill", "optimize"],
+    "Changes to a trained pipeline": ["add-head", "retrain-head", "remove-head", "distill", "average", "optimize"],
     "Use of a trained pipeline": ["ask", "bench", "package", "verify"],
 }
 

@@ -1,4 +1,4 @@
-"""Heads and students of a trained pipeline: `add-head`, `retrain-head`, `remove-head`, `distill`."""
+"""Heads, students and averages of trained pipelines: `add-head`, `retrain-head`, `remove-head`, `distill`, `average`."""
 
 from pathlib import Path
 from typing import List
@@ -162,3 +162,23 @@ def distill(
         settings = DistillSettings(layer_counts, width, epochs, learning_rate, seed)
         report = make_students(teachers[0], texts, labelled, dev, out, settings, typer.echo)
     typer.echo(f"\n{distill_table(report)}\n\n{out / STUDENT if student else out}")
+
+
+@app.command()
+def average(
+    pipelines: List[str] = typer.Argument(..., help="Folders or packages of pipelines that were trained from the same encoder."),
+    dev: List[Path] = Dev,
+    out: Path = Out,
+) -> None:
+    """Average the weights of pipelines that were trained alike, as far as that helps.
+
+    \b
+    They may be runs with different seeds, or model-best and model-last of one run. The average is as fast as one of them.
+    Example: mtl average seed0/model-best seed1/model-best seed2/model-best --dev dev.spacy --out averaged
+    """
+    from mtl.training.average import average_pipelines
+
+    for pipeline in pipelines:
+        load_pipeline(pipeline)  # so that a wrong name is a short message
+    report = average_pipelines(pipelines, dev, out, typer.echo)
+    typer.echo(f"\n{out}: the mean of {', '.join(report['averaged'])}")
