@@ -218,10 +218,12 @@ def test_the_best_is_chosen_over_references(project, tmp_path, monkeypatch):
 
     monkeypatch.setattr(spacy.language.Language, "evaluate", evaluate)
     monkeypatch.setattr(module.Saver, "save", look)
-    train(project(), tmp_path / "out", references={"cats_accuracy": 0.9, "ents_f": 0.4}, best_per_score=True)
+    *_, log = train(project(), tmp_path / "out", references={"cats_accuracy": 0.9, "ents_f": 0.4}, best_per_score=True)
     assert [is_best for is_best, _ in saved] == [True, True, False, False, False]
     assert [best_of for _, best_of in saved][:3] == [["cats_accuracy", "ents_f"], ["cats_accuracy", "ents_f"], ["cats_accuracy"]]
     assert spacy.load(tmp_path / "out" / "model-best-ents_f")("pump")
+    (line,) = [line for line in log.splitlines() if line.startswith("model-best is from step")]
+    assert "categories: accuracy 30.0 instead of 90.0 at step" in line and "entities" not in line and "model-best-SCORE" in line
 
 
 def test_a_reference_that_cannot_be_is_refused(project, tmp_path):

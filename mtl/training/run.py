@@ -20,6 +20,7 @@ from mtl.files import check_target, replacing
 from mtl.optimization import set_run_length
 from mtl.pipe import RobustPipe
 from mtl.training.checkpoint import checkpoint_folder, flat_settings
+from mtl.training.evaluation import score_named
 from mtl.training.initialize import init_pipeline
 from mtl.training.resume import Recorder, finishing_step_on_interrupt, take_due_steps
 from mtl.training.saving import without_local_paths
@@ -85,6 +86,8 @@ def train_config(
         stdout.write("\ninterrupted: repeat the command to resume\n")
         return nlp, True
     saver.save(False, [])
+    for line in selector.compromise():
+        stdout.write(f"{line}\n")
     _remove(checkpoints)
     return nlp, False
 
@@ -102,7 +105,7 @@ def _train(
     try:
         with recorder.installed(), finishing_step_on_interrupt(recorder):
             for _, info, is_best in steps:
-                improved = selector.improved(info["other_scores"]) if is_best is not None else []
+                improved = selector.improved(info["step"], info["other_scores"], is_best) if is_best is not None else []
                 is_new_evaluation = is_best is not None and not recorder.replaying
                 if is_new_evaluation:
                     with nlp.select_pipes(disable=settings["frozen_components"]):
@@ -174,7 +177,8 @@ class BestModel:
     ) -> None:
         self.nlp, self.corpus, self.references, self.per_score = nlp, corpus, references, per_score
         self.weights = {key: weight for key, weight in weights.items() if weight}
-        self.highest: Dict[str, float] = {}
+        self.highest: Dict[str, Tuple[int, float]] = {}  # score -> the step at which it was highest, and its value there
+        self.chosen: Tuple[int, Dict[str, float]] = (0, {})  # the step of the best model, and its scores
 
     def evaluate(self) -> Tuple[float, Dict[str, Any]]:
         """Evaluate the pipeline. Returns the number to select by, and all scores.
@@ -193,13 +197,27 @@ class BestModel:
             total = sum(weight * scores.get(key, 0.0) for key, weight in self.weights.items())
         return distributed.from_rank_zero(total), scores
 
-    def improved(self, scores: Dict[str, Any]) -> List[str]:
-        """The scores that are higher than in all earlier evaluations, if the best of each is wanted."""
-        if not self.per_score:
+    def improved(self, step: int, scores: Dict[str, Any], is_best: bool) -> List[str]:
+        """Note an evaluation. Returns the scores that are higher than in all earlier ones, if the best of each is wanted."""
+        watched = {key: scores.get(key, 0.0) for key in (self.references or self.weights)}
+        keys = [key for key, value in watched.items() if value > self.highest.get(key, (0, -1.0))[1]]
+        self.highest |= {key: (step, watched[key]) for key in keys}
+        if is_best:
+            self.chosen = step, watched
+        return keys if self.per_score else []
+
+    def compromise(self) -> List[str]:
+        """What the best model costs each head that was better at another step."""
+        chosen_step, chosen = self.chosen
+        costs = []
+        for key, (step, value) in self.highest.items():
+            score = score_named(key)
+            if key in chosen and value > chosen[key] and not score.is_error:
+                costs.append(f"{score.title} {score.show(chosen[key])} instead of {score.show(value)} at step {step}")
+        if not costs:
             return []
-        keys = [key for key in (self.references or self.weights) if scores.get(key, 0.0) > self.highest.get(key, -1.0)]
-        self.highest.update({key: scores.get(key, 0.0) for key in keys})
-        return keys
+        kept = ", kept as model-best-SCORE" if self.per_score else "; --best-per-score keeps those as well"
+        return [f"model-best is from step {chosen_step}: {'; '.join(costs)}{kept}"]
 
 
 class Saver:
