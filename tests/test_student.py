@@ -97,6 +97,25 @@ def test_heads_of_several_teachers_come_together(project, tmp_path):
     assert set(spacy.load(tmp_path / "out" / "student").pipe_names) == {"transformer", *HEADS}
 
 
+def test_in_rounds_each_student_teaches_the_next_and_the_best_is_kept(project, tmp_path, monkeypatch):
+    taught_by = []
+    real = student_module.train_config
+
+    def look(config, folder, **kwargs):
+        taught_by.append(config["initialize"]["components"]["ner"]["teacher"]["pipelines"])
+        return real(config, folder, **kwargs)
+
+    monkeypatch.setattr(student_module, "train_config", look)
+    distill(project, "--text", project / "domain.txt", "--epochs", "1", "--rounds", "3", "--out", tmp_path / "out")
+    work = tmp_path / "out.training"
+    assert taught_by == [[str(project / "teacher")], *([str(work / f"round {i}" / "model-best")] for i in (1, 2))]
+    report = json.loads((tmp_path / "out" / "distill.json").read_text())
+    rounds = [name for name in report["students"] if name.startswith("round")]
+    means = {name: sum(report["students"][name]["scores"].values()) for name in rounds}
+    assert len(rounds) == 3 and means[report["best"]] == max(means.values())
+    assert spacy.load(tmp_path / "out" / "student").pipe_names == ["transformer", *HEADS]
+
+
 def test_an_interrupted_run_resumes(project, tmp_path, monkeypatch):
     arguments = ("--text", project / "domain.txt", "--epochs", "3", "--out", tmp_path / "out")
     real = student_module.train_config
@@ -121,6 +140,7 @@ def test_an_interrupted_run_resumes(project, tmp_path, monkeypatch):
         (["--layers", "2", "--text", "{folder}/domain.txt"], "--student has its own layers"),
         (["--text", "{folder}/domain.txt", "--temperature", "0"], "temperature = 0"),
         (["--text", "{folder}/domain.txt", "--gold-share", "2"], "gold-share = 2"),
+        (["--text", "{folder}/domain.txt", "--rounds", "0"], "rounds = 0"),
         (["--text", "{folder}/domain.txt", "--min-confidence", "1"], r"min-confidence = 1: .* the highest confidence is 0\.\d"),
     ],
 )

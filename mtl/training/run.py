@@ -86,8 +86,7 @@ def train_config(
         stdout.write("\ninterrupted: repeat the command to resume\n")
         return nlp, True
     saver.save(False, [])
-    for line in selector.compromise():
-        stdout.write(f"{line}\n")
+    stdout.write(selector.compromise())
     _remove(checkpoints)
     return nlp, False
 
@@ -206,8 +205,8 @@ class BestModel:
             self.chosen = step, watched
         return keys if self.per_score else []
 
-    def compromise(self) -> List[str]:
-        """What the best model costs each head that was better at another step."""
+    def compromise(self) -> str:
+        """What the best model costs each head that was better at another step, as a line; "" if none was."""
         chosen_step, chosen = self.chosen
         costs = []
         for key, (step, value) in self.highest.items():
@@ -215,9 +214,9 @@ class BestModel:
             if key in chosen and value > chosen[key] and not score.is_error:
                 costs.append(f"{score.title} {score.show(chosen[key])} instead of {score.show(value)} at step {step}")
         if not costs:
-            return []
+            return ""
         kept = ", kept as model-best-SCORE" if self.per_score else "; --best-per-score keeps those as well"
-        return [f"model-best is from step {chosen_step}: {'; '.join(costs)}{kept}"]
+        return f"model-best is from step {chosen_step}: {'; '.join(costs)}{kept}\n"
 
 
 class Saver:

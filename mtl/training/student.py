@@ -5,7 +5,7 @@ import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Dict, Iterable, Iterator, Optional, Sequence
+from typing import IO, Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -53,6 +53,9 @@ class StudentSettings:
         temperature (float): What logits of teachers and student are divided by.
         gold_share (float): The share of the gold annotation in the loss on labelled documents at the end; at the start it is 0.
         min_confidence (float): Leave out texts of which the teachers are less sure; see `TeacherSettings`.
+        rounds (int): How often to teach: from the second time on, the student of the round before is the teacher. Where teacher
+            and student have the same encoder, this is self-training; dropout makes the student the noisier of the two (Xie et al.
+            2020, https://arxiv.org/abs/1911.04252).
         seed (int): Random seed.
     """
 
@@ -61,6 +64,7 @@ class StudentSettings:
     temperature: float = 1.0
     gold_share: float = 1.0
     min_confidence: float = 0.0
+    rounds: int = 1
     seed: int = 0
 
     def check(self) -> None:
@@ -74,6 +78,7 @@ class StudentSettings:
         check_range("temperature", self.temperature, 0.01)
         check_range("gold-share", self.gold_share, 0.0, 1.0)
         check_range("min-confidence", self.min_confidence, 0.0, 1.0)
+        check_range("rounds", self.rounds, 1)
 
 
 def teach_student(
@@ -124,22 +129,38 @@ def teach_student(
     prepare_work(work, config, [*learned_from, *dev, *folders], resume=True)
     if settings.min_confidence and count:
         _check_confidence(config, unlabelled, settings.min_confidence)
-    if train_config(config, work / STUDENT, resume=resume, stdout=stdout)[1]:
-        raise KeyboardInterrupt
-    student = load_model(work / STUDENT / "model-best")
+    students = {name: _round(config, work / name, echo, stdout) for name in _round_names(settings.rounds)}
+    measured = measure_pipelines({**_by_name(pipelines), **students}, dev, echo)
     report = {
-        "encoder": Path(encoder).name, "steps": config["training"]["max_steps"], "texts": count,
-        "students": measure_pipelines({**_by_name(pipelines), STUDENT: student}, dev, echo), "machine": machine(),
+        "encoder": Path(encoder).name, "steps": config["training"]["max_steps"], "texts": count, "students": measured,
+        "best": max(students, key=lambda name: sum(measured[name]["scores"].values())), "machine": machine(),
     }  # fmt: skip
     _save(work, out, report)
     return report
 
 
+def _round_names(rounds: int) -> List[str]:
+    return [STUDENT] if rounds == 1 else [f"round {number}" for number in range(1, rounds + 1)]
+
+
+def _round(config: Config, folder: Path, echo: Echo, stdout: Optional[IO]) -> Language:
+    """Train a student, unless that is done, and let it teach whoever is trained next with the config."""
+    echo(f"\n{folder.name}:")
+    if not (folder / "finished").exists():
+        if train_config(config, folder, stdout=stdout)[1]:
+            raise KeyboardInterrupt
+        (folder / "finished").touch()
+    for section in config["initialize"]["components"].values():
+        if "teacher" in section:
+            section["teacher"] = {**section["teacher"], "pipelines": [str(folder / "model-best")]}
+    return load_model(folder / "model-best")
+
+
 def _save(work: Path, out: Path, report: Dict[str, Any]) -> None:
-    """Move the student from the folder of its run to the output."""
+    """Move the best student from the folder of its run to the output."""
     with replacing(out, "distill.json") as partial:
         partial.mkdir()
-        shutil.copytree(work / STUDENT / "model-best", partial / STUDENT)
+        shutil.copytree(work / report["best"] / "model-best", partial / STUDENT)
         without_local_paths(partial / STUDENT / "config.cfg")
         write_json(partial / "distill.json", report)
     shutil.rmtree(work)
