@@ -61,7 +61,6 @@ def train_config(
     check_target(output / "model-last", "meta.json")
     nlp = init_pipeline(config)
     stdout = (stdout or sys.stdout) if distributed.is_main() else io.StringIO()
-    stderr = stderr or sys.stderr
     whole = nlp.config.interpolate()
     selection = {"references": references or {}, "best_per_score": best_per_score}
     identity = {**whole, "choice": selection, "processes": distributed.world_size()}
@@ -78,11 +77,11 @@ def train_config(
     if checkpoint is not None:
         recorder.resume(checkpoint)
         stdout.write(f"resuming from {checkpoint}\n")
-    elif distributed.is_main() and any((output / name).exists() for name in ("model-best", "model-last")):
+    elif distributed.is_main():
         _remove_models(output, [*settings["score_weights"], *(references or {})])
     selector = BestModel(nlp, dev_corpus, settings["score_weights"], references or {}, best_per_score)
     saver = Saver(nlp, output, settings["before_to_disk"], settings["optimizer"])
-    if _train(nlp, whole, settings, selector, recorder, saver, stdout, stderr):
+    if _train(nlp, whole, settings, selector, recorder, saver, stdout, stderr or sys.stderr):
         stdout.write("\ninterrupted: repeat the command to resume\n")
         return nlp, True
     saver.save(False, [])
