@@ -238,7 +238,39 @@ PLUMBING = {
     "serving/plumbing_sample": "sample domain, new documents",
     "serving/plumbing_biomedical_again": "biomedical, met before",
 }
+
+
+def recipe() -> str:
+    """Perplexity of `mtl adapt` at equal minutes, with the defaults before and now."""
+    runs = read("gain/recipe")["runs"]
+    rows = [
+        [f"{run['minutes']:g} minutes, {run['recipe']}", f"{run['perplexity']:.1f}", f"{run['tokens']:,}",
+         f"{run['tokens_per_second']:,}"]
+        for run in runs
+    ]  # fmt: skip
+    return markdown(["budget, recipe", "perplexity", "subwords", "subwords/s"], rows)
+
+
+def sample_recipe() -> str:
+    """Test scores of the sample's pipeline under other batches, rates and encoders."""
+    titles = {"cats_accuracy": "categories", "ents_f": "entities", "qa_f1": "questions"}
+    rows = [
+        [row["variant"], *(points(100 * row["scores"][key]) for key in titles)] for row in read("gain/sample")["runs"]
+    ]  # fmt: skip
+    return markdown(["training", *titles.values()], rows)
+
+
+def boundaries() -> str:
+    """Entities of BC5CDR with spaCy's tokens and with finer ones."""
+    runs = read("gain/boundaries")["runs"]
+    rows = [[name, *(points(100 * row[key]) for key in ("ents_f", "ents_char_f"))] for name, row in runs.items()]
+    return markdown(["tokens", "F1 by tokens", "F1 by characters"], rows)
+
+
 TABLES: Dict[str, Callable[[], str]] = {
+    "recipe": recipe,
+    "sample_recipe": sample_recipe,
+    "boundaries": boundaries,
     "twins": twins,
     "precision": lambda: precision("serving/precision_biomedical"),
     "precision-many": lambda: precision("serving/precision_biomedical_xeon_many"),

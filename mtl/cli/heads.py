@@ -131,12 +131,12 @@ def distill(
 ) -> None:
     """Distill finished pipelines into a student with another encoder, or one into smaller versions of itself.
 
-    \b
     With --student, a pipeline with every head of the teachers is trained on that encoder: on plain text it learns the teachers'
-    probabilities, on labelled documents first theirs, then the gold labels. Several teachers of a head are averaged.
-    The speed and scores of all students are shown beside the teachers'.
-    Example: mtl distill large --student sentence-transformers/all-MiniLM-L6-v2 --text domain.txt --labelled train.spacy
-    --dev dev.spacy --out small
+    probabilities, on labelled documents first theirs, then the gold labels. Several teachers of a head are averaged. The speed and
+    scores of all students are shown beside the teachers'.
+
+    \b
+    Example: mtl distill large --student small-encoder --text domain.txt --labelled train.spacy --dev dev.spacy --out small
     Example: mtl distill en_mtl_maintenance --layers 6,3 --width 0.5 --text domain.txt --dev dev.spacy --out students
     """
     from mtl.adaptation.text import stream_documents, text_files
