@@ -154,6 +154,18 @@ def test_each_document_is_encoded_by_the_teacher_once_for_all_heads(tiny, teache
     assert encoder.passes == after_first_update and len(nlp.get_pipe("ner").teacher._targets) == len(texts)
 
 
+def test_what_is_remembered_is_limited(tiny, teachers, monkeypatch):
+    nlp = student(tiny, "ner", teachers)
+    teacher, examples = nlp.get_pipe("ner").teacher, unlabelled(nlp)
+    sizes = [sum(table.numel() + 30 * len(table) for table in teacher.targets(example)[0].probabilities) for example in examples]
+    assert teacher._cached == sum(sizes) and len(teacher._targets) == len({example.text for example in examples})
+    monkeypatch.setattr(teachers_module, "MAX_CACHED", max(sizes))
+    for example in unlabelled(nlp):
+        teacher._targets.pop(teacher._key(example), None)
+        expected = teacher.targets(example)
+        assert teacher._cached <= max(sizes) and teacher.targets(example) is expected
+
+
 def test_teachers_that_have_nothing_left_to_say_are_freed(tiny, teachers):
     gc.collect()
     nlp = student(tiny, "textcat", teachers, steps=2, unlabelled_weight=0.0)

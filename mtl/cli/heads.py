@@ -132,8 +132,8 @@ def distill(
     """Distill finished pipelines into a student with another encoder, or one into smaller versions of itself.
 
     With --student, a pipeline with every head of the teachers is trained on that encoder: on plain text it learns the teachers'
-    probabilities, on labelled documents first theirs, then the gold labels. Several teachers of a head are averaged. The speed and
-    scores of all students are shown beside the teachers'.
+    probabilities, on labelled documents first theirs, then the gold labels. Several teachers of a head are averaged. The speed
+    and scores of all students are shown beside the teachers'.
 
     \b
     Example: mtl distill large --student small-encoder --text domain.txt --labelled train.spacy --dev dev.spacy --out small

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_CACHED = 100_000  # documents whose predictions are kept
+MAX_CACHED = 50_000_000  # numbers in predictions that are kept, for all documents of a head together
+NAME_SIZE = 30  # a row's name takes the memory of so many numbers
 SHARED_TOKENS = 20_000  # in documents whose encodings are kept for the next head: an update's
 Key = Tuple[str, ...]
 
@@ -158,6 +159,7 @@ class Teacher:
             member = _head_like(head, pipeline.nlp, f"{setting}: {name!r}")
             self.members.append((pipeline, member))
         self._targets: Dict[Key, List[Targets]] = {}
+        self._cached = 0  # numbers in them
 
     @property
     def share(self) -> float:
@@ -230,9 +232,12 @@ class Teacher:
         """What the teachers say of a document; none if it has nothing that they could say something of."""
         key = self._key(example)
         if key not in self._targets:
-            if len(self._targets) >= MAX_CACHED:
-                self._targets.clear()
-            self._targets[key] = self._ask(example)
+            targets = self._ask(example)
+            size = sum(table.numel() + NAME_SIZE * len(table) for member in targets for table in member.probabilities)
+            if self._cached + size > MAX_CACHED:
+                self._targets, self._cached = {}, 0
+            self._targets[key] = targets
+            self._cached += size
         return self._targets[key]
 
     def _ask(self, example: Example) -> List[Targets]:
