@@ -140,6 +140,24 @@ def test_compare_adaptation(project, capsys):
     assert "versions" in texts and str(project) not in texts
 
 
+def test_every_arm_gets_the_same_minutes(project):
+    """An arm with two continuations halves them."""
+    from mtl.adaptation.settings import AdaptSettings
+    from mtl.compare.adaptation import make_arms
+
+    runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
+    budget = AdaptSettings(max_minutes=0.02, precision="fp32")
+    arms = make_arms(runs, "", [str(project / "domain.txt")], [], budget, print)
+    minutes = {file.parent.name: json.loads(file.read_text()) for file in (project / "out" / "encoders").glob("*/adapt.json")}
+    given = {name: report["settings"]["max_minutes"] for name, report in minutes.items()}
+    by_arm = {arm: given.get(Path(encoder.name).name) for arm, encoder in arms.items()}
+    assert by_arm == {"base": None, "task text": 0.02, "domain text": 0.02, "domain, then task text": 0.01}
+    assert sorted(given.values()) == [0.01, 0.01, 0.02, 0.02]
+    assert len(arms["domain, then task text"].cost["steps"]) == 2 and all(
+        r["settings"]["max_tokens"] == 0 for r in minutes.values()
+    )
+
+
 def test_a_stopped_comparison_resumes(project, capsys, monkeypatch):
     trained = []
     real = Runs._train

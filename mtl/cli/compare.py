@@ -23,6 +23,7 @@ def compare(
     text: List[str] = typer.Option([], help="--adaptation: domain text, as for `mtl adapt` (repeatable)."),
     general: List[str] = typer.Option([], help="--adaptation: general text to measure forgetting on (repeatable)."),
     max_tokens: float = typer.Option(2e6, help="--adaptation: subwords to train on in each continued pretraining, as in 2e6."),
+    max_minutes: float = typer.Option(0.0, help="--adaptation: instead, minutes of continued pretraining for each arm."),
     precision: str = typer.Option("auto", help="--adaptation: precision of continued pretraining: auto, fp32 or bf16."),
     seeds: int = typer.Option(3, help="Number of seeds, which is the number of runs of each kind."),
     label_fractions: str = typer.Option(
@@ -52,7 +53,11 @@ def compare(
     settings.check()
     runs = Runs(config, data, out, dict(map(parse_setting, override)))
     if adaptation:
-        result, tables, title = _adaptation(runs, settings, encoder, text, general, max_tokens, precision, typer.echo)
+        from mtl.adaptation.settings import AdaptSettings
+
+        budget = AdaptSettings(max_tokens=0 if max_minutes else max_tokens, max_minutes=max_minutes, precision=precision)
+        budget.check()
+        result, tables, title = _adaptation(runs, settings, encoder, text, general, budget, typer.echo)
     elif augmentation:
         result, tables, title = _augmentation(runs, settings, typer.echo)
     else:
@@ -68,12 +73,12 @@ def compare(
 
 
 def _adaptation(
-    runs: Any, settings: Any, encoder: str, text: List[str], general: List[str], max_tokens: float, precision: str, echo: Echo
+    runs: Any, settings: Any, encoder: str, text: List[str], general: List[str], budget: Any, echo: Echo
 ) -> Tuple[Dict[str, Any], str, str]:
     from mtl.compare.adaptation import compare_adaptation, make_arms
     from mtl.compare.report import difference_summary, difference_table
 
-    arms = make_arms(runs, encoder, text, general, max_tokens, precision, echo)
+    arms = make_arms(runs, encoder, text, general, budget, echo)
     result = compare_adaptation(runs, arms, settings, echo)
     return result, f"{difference_table(result)}\n\n{difference_summary(result)}", "Difference to the original encoder"
 

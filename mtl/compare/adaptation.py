@@ -1,6 +1,6 @@
 """Does continued pretraining help the heads? Compare the encoder as it is with the same one adapted to task and domain text."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
@@ -37,7 +37,7 @@ class AdaptedEncoder:
 
 
 def make_arms(
-    runs: Runs, base: str, domain: Sequence[str], general: Sequence[str], tokens: float, precision: str, echo: Echo
+    runs: Runs, base: str, domain: Sequence[str], general: Sequence[str], budget: AdaptSettings, echo: Echo
 ) -> Dict[str, AdaptedEncoder]:
     """Make the encoders to compare. Task text is the union of all heads' own: the text of a single head hurts the others.
 
@@ -46,8 +46,8 @@ def make_arms(
         base (str): The encoder to start from; empty for the one in the config.
         domain (Sequence[str]): Domain text; without any, the arms that need it are left out.
         general (Sequence[str]): General text to measure forgetting on.
-        tokens (float): Subwords of training for each continuation.
-        precision (str): "auto", "fp32" or "bf16".
+        budget (AdaptSettings): What an arm may spend: `max_tokens` in each of its continuations, or `max_minutes` in all of them
+            together. Also its precision.
         echo (Echo): Gets messages.
 
     Returns:
@@ -55,13 +55,18 @@ def make_arms(
     """
     task = [str(file) for files in runs.train_files.values() for file in files]
     text_files([*domain, *general])  # a wrong name is found before anything is trained
-    settings = AdaptSettings(epochs=UNLIMITED_EPOCHS, max_tokens=tokens, precision=precision)
+    settings = replace(budget, epochs=UNLIMITED_EPOCHS)
     cleaning = CleanSettings(decontaminate=[str(path) for path in runs.data])
     encoders = {BASE: AdaptedEncoder(base or runs.encoder(), {})}
     parts = [(TASK, BASE, task)] + ([(DOMAIN, BASE, list(domain)), (BOTH, DOMAIN, task)] if domain else [])
     for arm, start, texts in parts:
         echo(f"{arm}:")
-        encoders[arm] = _adapted(encoders[start], texts, list(general), settings, cleaning, runs.folder / "encoders", echo)
+        if arm == BOTH and settings.max_minutes:  # half of the minutes for each text
+            half = replace(settings, max_minutes=settings.max_minutes / 2)
+            first = _adapted(encoders[BASE], list(domain), list(general), half, cleaning, runs.folder / "encoders", echo)
+            encoders[arm] = _adapted(first, texts, list(general), half, cleaning, runs.folder / "encoders", echo)
+        else:
+            encoders[arm] = _adapted(encoders[start], texts, list(general), settings, cleaning, runs.folder / "encoders", echo)
     return encoders
 
 
