@@ -36,7 +36,7 @@ def run(name: str, corpus: Path, work: Path, adapted: str, threads: int) -> Dict
     """The test scores of a variant, from its file if that is there."""
     steps, words, rate, is_adapted, pooling = VARIANTS[name]
     folder = work / f"{steps}-{words}-{rate:g}-{'adapted' if is_adapted else 'plain'}-{pooling}"
-    metrics = folder.with_suffix(".json")
+    metrics = work / f"{folder.name}.json"
     if not metrics.exists():
         config = work / f"{pooling}.cfg"
         config.write_text(_config(pooling))
