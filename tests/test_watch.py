@@ -71,7 +71,7 @@ def test_a_rate_that_is_plainly_wrong_is_said():
         0.01, 1.0, size, evaluations(7.0, 5.0, 7.5), text
     )
     low = judge_rate(4e-5, 0.5 * LEAST_MOVE * size, size, evaluations(6.6, 6.5), text)
-    assert "learning-rate = 4e-05 is too low for so short a run: no weight can have moved by more than 1.5%" in low
+    assert "learning-rate = 4e-05 is too low for so short a run: no weight can have moved by more than 0.5%" in low
     assert "fell by 0.10 nats. Train longer, or try 0.0002" in low
     assert weight_size([nn.Parameter(torch.full((2, 2), 3.0)), nn.Parameter(torch.full((9,), 100.0))]) == pytest.approx(3.0)
 

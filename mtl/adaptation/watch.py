@@ -8,7 +8,7 @@ from torch import nn
 DEFAULT_RATE, DEFAULT_WIDTH = 6e-4, 384  # measured: see benchmarks/gain/recipe.py
 WINDOW = 50  # steps over which losses are averaged
 PLATEAU = 0.1  # nats from one window to the next: less is noise, or better spent on the encoder
-LEAST_MOVE = 0.03  # of the weights' own size: below it, a run has hardly begun
+LEAST_MOVE = 0.01  # of the weights' own size: below it, a run has hardly begun
 RISE = 0.1  # nats on held-out text
 
 
