@@ -260,17 +260,9 @@ def sample_recipe() -> str:
     return markdown(["training", *titles.values()], rows)
 
 
-def boundaries() -> str:
-    """Entities of BC5CDR with spaCy's tokens and with finer ones."""
-    runs = read("gain/boundaries")["runs"]
-    rows = [[name, *(points(100 * row[key]) for key in ("ents_f", "ents_char_f"))] for name, row in runs.items()]
-    return markdown(["tokens", "F1 by tokens", "F1 by characters"], rows)
-
-
 TABLES: Dict[str, Callable[[], str]] = {
     "recipe": recipe,
     "sample_recipe": sample_recipe,
-    "boundaries": boundaries,
     "twins": twins,
     "precision": lambda: precision("serving/precision_biomedical"),
     "precision-many": lambda: precision("serving/precision_biomedical_xeon_many"),
