@@ -240,17 +240,6 @@ PLUMBING = {
 }
 
 
-def recipe() -> str:
-    """Perplexity of `mtl adapt` at equal minutes, with the defaults before and now."""
-    runs = read("gain/recipe")["runs"]
-    rows = [
-        [f"{run['minutes']:g} minutes, {run['recipe']}", f"{run['perplexity']:.1f}", f"{run['tokens']:,}",
-         f"{run['tokens_per_second']:,}"]
-        for run in runs
-    ]  # fmt: skip
-    return markdown(["budget, recipe", "perplexity", "subwords", "subwords/s"], rows)
-
-
 def sample_recipe() -> str:
     """Test scores of the sample's pipeline under other batches, rates and encoders."""
     titles = {"cats_accuracy": "categories", "ents_f": "entities", "qa_f1": "questions"}
@@ -261,7 +250,6 @@ def sample_recipe() -> str:
 
 
 TABLES: Dict[str, Callable[[], str]] = {
-    "recipe": recipe,
     "sample_recipe": sample_recipe,
     "twins": twins,
     "precision": lambda: precision("serving/precision_biomedical"),
