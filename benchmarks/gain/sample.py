@@ -21,12 +21,12 @@ ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 # name -> steps, words in a step, learning rate, whether on the adapted encoder, pooling of the categories
 VARIANTS: Dict[str, Any] = {
     "720 steps of 700 words, rate 3e-4 (the recipe before)": (720, 700, 3e-4, False, "mean"),
-    "the same on the adapted encoder": (720, 700, 3e-4, True, "mean"),
+    "720 steps of 700 words, rate 3e-4, on the adapted encoder": (720, 700, 3e-4, True, "mean"),
     "1,440 steps of 350 words, rate 3e-4": (1440, 350, 3e-4, False, "mean"),
-    "the same on the adapted encoder (2)": (1440, 350, 3e-4, True, "mean"),
+    "1,440 steps of 350 words, rate 3e-4, on the adapted encoder": (1440, 350, 3e-4, True, "mean"),
     "1,440 steps of 350 words, rate 6e-4": (1440, 350, 6e-4, False, "mean"),
     "1,440 steps of 350 words, rate 1.5e-4": (1440, 350, 1.5e-4, False, "mean"),
-    "the same with attention pooling": (1440, 350, 1.5e-4, False, "attention"),
+    "1,440 steps of 350 words, rate 1.5e-4, attention pooling": (1440, 350, 1.5e-4, False, "attention"),
     "2,880 steps of 175 words, rate 2e-4": (2880, 175, 2e-4, False, "mean"),
 }
 SCORES = ("cats_accuracy", "ents_f", "qa_f1")
