@@ -22,7 +22,7 @@ from mtl.training.initialize import init_pipeline
 from mtl.training.optimizer import adamw
 
 SAMPLE = ROOT / "configs" / "sample.cfg"
-PEAK = 0.0003
+PEAK = 0.00015
 
 
 @pytest.fixture(scope="module")

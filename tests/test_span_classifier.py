@@ -158,11 +158,13 @@ def test_a_teacher_of_another_run_teaches_span_labels(tiny, tmp_path):
     overfit(teacher, steps=60)
     teacher.to_disk(tmp_path / "teacher")
     nlp = make_nlp(tiny(), heads=("span_classifier",))
-    nlp.config["initialize"]["components"]["span_classifier"] = {"teacher": str(tmp_path / "teacher"), "teacher_steps": 1000}
+    nlp.config["initialize"]["components"]["span_classifier"] = {
+        "teacher": {"@misc": "mtl.Teacher.v1", "pipelines": [str(tmp_path / "teacher")]}
+    }  # fmt: skip
     nlp.initialize(lambda: sample_examples(nlp))
     text = "The pump failed in Oslo."
     wrong = [Example(nlp.make_doc(text), gold_doc(nlp, text, attributes={"pump": [], "Oslo": ["BAD", "OLD"]}))]
-    overfit(nlp, wrong, steps=60)  # the teacher, who knows better, has nearly all of the loss
+    overfit(nlp, wrong, steps=60)  # the teacher, who knows better, has all of the loss
     doc = nlp.make_doc(text)
     doc.ents = [Span(doc, 1, 2, "PART"), Span(doc, 4, 5, "LOC")]
     assert {ent.text: sorted(ent._.attributes) for ent in nlp(doc).ents} == {"pump": ["BAD", "OLD"], "Oslo": []}
