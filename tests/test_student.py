@@ -97,6 +97,15 @@ def test_heads_of_several_teachers_come_together(project, tmp_path):
     assert set(spacy.load(tmp_path / "out" / "student").pipe_names) == {"transformer", *HEADS}
 
 
+def test_texts_are_asked_what_any_of_the_teachers_can_answer(project, tmp_path, monkeypatch):
+    """The first teacher has no head for questions, the second has one."""
+    monkeypatch.setattr(student_module.shutil, "rmtree", lambda path, **kwargs: None)
+    distill(project, "--text", project / "domain.txt", "--labelled", project / "labelled.spacy", "--epochs", "1",
+            "--out", tmp_path / "out", teachers=("entities", "teacher"))  # fmt: skip
+    docs = read_docs(tmp_path / "out.training" / "texts.spacy", spacy.blank("en").vocab)
+    assert all("open_questions" in doc.spans for doc in docs)
+
+
 def test_in_rounds_each_student_teaches_the_next_and_the_best_is_kept(project, tmp_path, monkeypatch):
     taught_by = []
     real = student_module.train_config

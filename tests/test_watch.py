@@ -66,7 +66,7 @@ def evaluations(*losses):
 
 def test_a_rate_that_is_plainly_wrong_is_said():
     size, text = 0.05, "in-domain"
-    assert judge_rate(6e-4, 0.08, size, evaluations(7.0, 5.0, 4.0), text) is None
+    assert judge_rate(6e-4, 0.08, size, evaluations(7.0, 5.0, 4.0), text) == ""
     assert "learning-rate = 0.01 is too high: the loss on held-out text was 5.00 and rose to 7.50 nats. Try 0.003" in judge_rate(
         0.01, 1.0, size, evaluations(7.0, 5.0, 7.5), text
     )

@@ -203,7 +203,7 @@ class Trainer:
         progress, parameters = self.progress, self.objective.trainable_parameters()
         if progress.phase != "encoder" or self.interrupted or progress.stopped or self.settings.lora_rank:
             return ""
-        return judge_rate(self.settings.learning_rate, progress.path, weight_size(parameters), progress.evaluations, DOMAIN) or ""
+        return judge_rate(self.settings.learning_rate, progress.path, weight_size(parameters), progress.evaluations, DOMAIN)
 
     def tokens_per_second(self) -> float:
         """The speed since this process took over."""

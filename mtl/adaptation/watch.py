@@ -1,11 +1,11 @@
 """What a run sees of itself: that its head learns no more, and that its learning rate is plainly wrong. Pure torch."""
 
 import math
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
 from torch import nn
 
-DEFAULT_RATE, DEFAULT_WIDTH = 6e-4, 384  # measured: see benchmarks/gain/recipe.py
+DEFAULT_RATE, DEFAULT_WIDTH = 6e-4, 384  # measured: see docs/benchmarks.md
 WINDOW = 50  # steps over which losses are averaged
 PLATEAU = 0.1  # nats from one window to the next: less is noise, or better spent on the encoder
 LEAST_MOVE = 0.01  # of the weights' own size: below it, a run has hardly begun
@@ -38,8 +38,8 @@ def weight_size(parameters: Sequence[nn.Parameter]) -> float:
     return math.sqrt(sum(float(matrix.detach().float().square().sum()) for matrix in matrices) / count) if count else 1.0
 
 
-def judge_rate(rate: float, path: float, size: float, evaluations: List[Dict[str, Any]], text: str) -> Optional[str]:
-    """What to say of a learning rate after a run; None if it is not plainly wrong.
+def judge_rate(rate: float, path: float, size: float, evaluations: List[Dict[str, Any]], text: str) -> str:
+    """What to say of a learning rate after a run; "" if it is not plainly wrong.
 
     Args:
         rate (float): The highest learning rate.
@@ -59,4 +59,4 @@ def judge_rate(rate: float, path: float, size: float, evaluations: List[Dict[str
             f"learning-rate = {rate:g} is too low for so short a run: no weight can have moved by more than {path / size:.1%} of "
             f"the typical size, and the loss fell by {losses[0] - losses[-1]:.2f} nats. Train longer, or try {rate * 5:.1g}"
         )
-    return None
+    return ""

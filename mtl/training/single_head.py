@@ -14,15 +14,7 @@ from mtl.files import check_target, replacing, workplace, write_json
 from mtl.progress import Echo
 from mtl.registry import Task, headlines, heads_of
 from mtl.training.evaluation import NothingToScore, evaluate_pipeline, score_named
-from mtl.training.recipes import (
-    copied_from,
-    dev_corpus,
-    prepare_work,
-    steps_for,
-    train_corpus,
-    training_section,
-    words_in,
-)  # fmt: skip
+from mtl.training.recipes import copied_from, dev_corpus, prepare_work, steps_for, train_corpus, training_section, words_in
 from mtl.training.run import train_config
 from mtl.training.saving import without_local_paths
 

@@ -22,19 +22,11 @@ from mtl.encoder.runtime.device import free_memory
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, workplace, write_json
 from mtl.progress import Echo
-from mtl.registry import heads_of
+from mtl.registry import Task, heads_of
 from mtl.timing import machine
 from mtl.training.initialize import init_pipeline
 from mtl.training.measure import measure_pipelines
-from mtl.training.recipes import (
-    copied_from,
-    dev_corpus,
-    prepare_work,
-    steps_for,
-    train_corpus,
-    training_section,
-    words_in,
-)  # fmt: skip
+from mtl.training.recipes import copied_from, dev_corpus, prepare_work, steps_for, train_corpus, training_section, words_in
 from mtl.training.run import train_config
 from mtl.training.saving import without_local_paths
 
@@ -120,7 +112,8 @@ def teach_student(
     if not resume:
         shutil.rmtree(work, ignore_errors=True)
     unlabelled = work / "texts.spacy"
-    count = _write_texts(texts, first, labelled, dev, unlabelled, settings.seed, echo)
+    tasks = [head.task for nlp in pipelines.values() for head in heads_of(nlp).values()]
+    count = _write_texts(texts, first, tasks, labelled, dev, unlabelled, settings.seed, echo)
     learned_from = [*labelled, *([unlabelled] if count else [])]
     if not learned_from:
         raise UserError("there is no text to learn from: give some with --text, or labelled documents with --labelled")
@@ -209,12 +202,12 @@ def _heads(pipelines: Dict[str, Language]) -> Dict[str, Dict[str, Any]]:
 
 
 def _write_texts(
-    texts: Iterable[str], nlp: Language, labelled: Sequence[Path], dev: Sequence[Path], out: Path, seed: int, echo: Echo
-) -> int:
+    texts: Iterable[str], nlp: Language, tasks: Sequence[Task], labelled: Sequence[Path], dev: Sequence[Path], out: Path,
+    seed: int, echo: Echo,
+) -> int:  # fmt: skip
     """Write the plain texts as documents that ask what the labelled ones are asked. Returns how many there are."""
     patterns = [doc for path in labelled for doc in read_docs(path, nlp.vocab)]
     rng, report = random.Random(seed), CleanReport()
-    tasks = [head.task for head in heads_of(nlp).values()]
 
     def documents() -> Iterator[Doc]:
         cleaned = clean(texts, CleanSettings(decontaminate=[str(path) for path in dev]), report)
@@ -281,7 +274,7 @@ def _check_confidence(config: Config, texts: Path, least: float) -> None:
     for head in heads_of(nlp).values():
         for doc in docs:
             targets = head.teacher.targets(Example(nlp.make_doc(doc.text), doc))
-            best = max([best, *(min(member.confidence for member in targets) for _ in targets[:1])])
+            best = max(best, min((member.confidence for member in targets), default=0.0))
     if best < least:
         raise UserError(
             f"min-confidence = {least:g}: of the first {len(docs)} texts there is none of which the teachers are that sure "

@@ -41,7 +41,7 @@ def split_characters(docs: Iterable[Doc]) -> str:
     Letters, digits and the full stop, which is in every number, are not among them.
     """
     needs: List[List[Set[str]]] = []  # for each entity, for each of its edges inside a token, the characters that would do
-    for doc in docs:
+    for doc in filter(off_tokens, docs):
         starts, ends = {token.idx for token in doc}, {token.idx + len(token) for token in doc}
         for start, end, _ in off_tokens(doc):
             edges = [edge for edge, fitting in ((start, starts), (end, ends)) if edge not in fitting]
