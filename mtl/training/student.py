@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mtl.adaptation.cleaning import CleanReport, CleanSettings, clean
 from mtl.data.docs import read_docs, write_docs
 from mtl.encoder.component import Transformer
-from mtl.encoder.pretrained.sources import resolve_encoder
+from mtl.encoder.pretrained.sources import load_config
 from mtl.encoder.runtime.device import free_memory
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, workplace, write_json
@@ -103,7 +103,7 @@ def teach_student(
     """
     settings.check()
     check_target(out, "distill.json")
-    resolve_encoder(encoder)  # a wrong name is found before the teachers are loaded
+    load_config(encoder)  # a wrong name is found before the teachers are loaded
     _check_memory(teachers)
     pipelines = {teacher: load_model(teacher) for teacher in teachers}
     heads = _heads(pipelines)
