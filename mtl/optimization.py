@@ -115,10 +115,11 @@ def warmup_stable_decay(step: int, total_steps: int, spent: float, warmup_ratio:
         step (int): The step, from 0.
         total_steps (int): Steps of the run.
         spent (float): Fraction of the budget that is spent, which may be limited by time rather than steps.
-        warmup_ratio (float): Fraction of the steps over which the rate rises.
+        warmup_ratio (float): First fraction of the budget over which the rate rises.
         decay_ratio (float): Final fraction of the budget over which the rate falls to 0; 0 for no decay.
     """
-    rising = (step + 1) / (warmup_ratio * total_steps + 1)
+    by_time = spent / warmup_ratio if warmup_ratio else 1.0  # ahead of the steps if there is no time for all of them
+    rising = max((step + 1) / (warmup_ratio * total_steps + 1), by_time)
     falling = (1 - spent) / decay_ratio if decay_ratio else 1.0
     return min(rising, falling, 1.0)
 

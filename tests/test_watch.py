@@ -83,3 +83,11 @@ def test_the_run_says_so_and_reports_it(tiny, text_file, tmp_path, rate, words):
     report = adapt(tiny(), [text_file], tmp_path / "out", settings=settings, echo=lines.append)
     notes = [line for line in lines if line.startswith("note: learning-rate")]
     assert bool(notes) == bool(words) and words in report["advice"] and all(words in note for note in notes)
+
+
+def test_minutes_that_end_a_run_end_its_warmup_too():
+    """With time for a hundredth of the steps, the rate still reaches its peak."""
+    settings = AdaptSettings(max_minutes=10.0, warmup_ratio=0.1, decay_ratio=0.5, **SMALL)
+    phase = Phase("encoder", [], 1.0, 100_000, 10.0)
+    rates = [phase.learning_rate(Progress(phase_step=step, phase_seconds=0.6 * step), settings) for step in range(1, 1000)]
+    assert rates[49] == pytest.approx(0.5, abs=0.01) and rates[200] == 1.0 and rates[-1] == pytest.approx(0.0, abs=0.01)

@@ -19,7 +19,7 @@ class Progress:
     """How far a run is.
 
     Args:
-        phase (str): "head" while only the head is trained, then "encoder".
+        phase (str): "head" while only the head is trained, then "causal" and "encoder".
         step (int): Optimizer steps so far.
         phase_step (int): Steps of this phase.
         phase_seconds (float): Seconds of training in this phase.

@@ -15,11 +15,11 @@ from mtl.adaptation.batches import BlockBatch, count_subwords, evaluation_batche
 from mtl.adaptation.electra import load_electra, rtd_loss
 from mtl.adaptation.settings import AdaptSettings
 from mtl.encoder.model.masking import MaskSettings
-from mtl.encoder.model.mlm import head_parameters, load_mlm, masked_loss, start_at_frequencies
+from mtl.encoder.model.mlm import causal_mask, head_parameters, load_mlm, masked_loss, start_at_frequencies
 from mtl.encoder.pretrained.architecture import max_length
 from mtl.encoder.pretrained.lora import add_lora, has_lora, lora_parameters, merge_lora
 from mtl.encoder.pretrained.sources import load_tokenizer
-from mtl.encoder.pretrained.trial import check_encoder, check_vocabulary
+from mtl.encoder.pretrained.trial import check_causal, check_encoder, check_vocabulary
 from mtl.encoder.runtime.device import faster_in_bf16, pick_device
 from mtl.errors import UserError
 
@@ -39,6 +39,7 @@ class Objective:
         loss_function (LossFunction): Computes the loss of a batch.
         device (torch.device): Where the model is.
         precision (str): "fp32" or "bf16".
+        is_causal (bool): Subwords see only those before them, whatever the model is: see `start`.
     """
 
     name: str
@@ -49,6 +50,12 @@ class Objective:
     loss_function: LossFunction
     device: torch.device
     precision: str
+    is_causal: bool = False
+
+    def start(self, is_causal: bool) -> MaskSettings:
+        """Begin to predict the next subword, or what the objective predicts. Returns the masks that the batches need for it."""
+        self.is_causal = is_causal
+        return replace(self.masks, objective="clm") if is_causal else self.masks
 
     @property
     def pad_id(self) -> int:
@@ -68,6 +75,8 @@ class Objective:
             forward (Optional[Callable[..., Any]]): What to call instead of the model, such as a data-parallel wrapper of it.
         """
         masked, attention_mask = batch.to(self.device)
+        if self.is_causal:
+            attention_mask = causal_mask(attention_mask)
         with self._autocast():
             return self.loss_function(self.model, masked, attention_mask, forward)
 
@@ -155,6 +164,8 @@ def load_objective(encoder: str, settings: AdaptSettings) -> Objective:
         raise UserError(f"block-size = {settings.block_size} is more than the encoder's maximum of {longest} subwords")
     check_vocabulary(model.base_model, tokenizer)
     check_encoder(model.base_model, tokenizer, settings.block_size)
+    if settings.causal_ratio:
+        check_causal(model.base_model, tokenizer)
     if settings.lora_rank:
         add_lora(model.base_model, settings.lora_rank)
     model.to(device)

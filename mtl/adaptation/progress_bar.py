@@ -44,7 +44,7 @@ class ProgressBar:
         self.bar.update()
         if self.bar.n % 10 == 0:
             if phase.minutes and phase.name == "encoder":
-                self.bar.total = progress.head_steps + _expected_steps(phase, progress)
+                self.bar.total = progress.step - progress.phase_step + _expected_steps(phase, progress)
             self.bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s", refresh=False)
 
     def evaluation(self, evaluation: Dict[str, Any]) -> None:

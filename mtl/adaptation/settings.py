@@ -30,7 +30,10 @@ class AdaptSettings:
         head_learning_rate (float): The highest learning rate while only the head is trained.
         head_only_ratio (float): Fraction of the budget in which only the head is trained, if the checkpoint has no head. It ends
             sooner if the head learns no more.
-        warmup_ratio (float): Fraction of the steps over which the learning rate rises.
+        causal_ratio (float): Fraction of the budget in which the encoder predicts the next subword from those before it, ahead of
+            masked-language modelling; the learning rate then falls only in the latter (Touchent and de la Clergerie 2026,
+            https://arxiv.org/abs/2605.12438). 0 for none.
+        warmup_ratio (float): First fraction of the budget over which the learning rate rises.
         decay_ratio (float): Final fraction of the budget over which it falls to 0. In between it is constant.
         weight_decay (float): Weight decay of matrices. Vectors (biases and norms) have none.
         objective (str): "mlm" (masked words), "span_mlm" (masked spans of words), "rtd" (replaced token detection, for ELECTRA),
@@ -63,6 +66,7 @@ class AdaptSettings:
     layer_lr_decay: float = 1.0
     head_learning_rate: float = 2e-3
     head_only_ratio: float = 0.05
+    causal_ratio: float = 0.0
     warmup_ratio: float = 0.06
     decay_ratio: float = 1.0
     weight_decay: float = 0.01
@@ -111,6 +115,9 @@ class AdaptSettings:
         check_range("max-forgetting", self.max_forgetting, 0.0)
         check_range("num-evaluations", self.num_evaluations, 1)
         check_range("head-only-ratio", self.head_only_ratio, 0.0, 0.9)
+        check_range("causal-ratio", self.causal_ratio, 0.0, 0.9)
+        if self.causal_ratio and self.objective not in ("auto", "mlm", "span_mlm"):
+            raise UserError(f'causal-ratio is a detour of objective = "mlm" or "span_mlm", and objective = "{self.objective}"')
         check_range("checkpoint-minutes", self.checkpoint_minutes, 0)
         check_range("save-total-limit", self.save_total_limit, 1)
 

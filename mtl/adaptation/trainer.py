@@ -13,7 +13,7 @@ from mtl.adaptation.batches import DROPOUT, TrainingBatches, seed_of, shard_of
 from mtl.adaptation.checkpoint import AdaptCheckpoints, Progress, load_optimizer, load_progress, load_weights
 from mtl.adaptation.monitor import DOMAIN, GENERAL, Monitor
 from mtl.adaptation.objective import Objective
-from mtl.adaptation.phases import Phase, make_optimizer, remaining_phases
+from mtl.adaptation.phases import Phase, after, make_optimizer, remaining_phases
 from mtl.adaptation.progress_bar import ProgressBar
 from mtl.adaptation.settings import AdaptSettings
 from mtl.adaptation.watch import judge_rate, weight_size
@@ -64,8 +64,8 @@ class Trainer:
                     self._evaluate(bar)
                 if self.interrupted:
                     break
-                if phase.name == "head":
-                    self.progress.enter("encoder")
+                if after(phase.name):
+                    self.progress.enter(after(phase.name))
         if not self.progress.step:
             raise UserError("interrupted before the first step: nothing was learned, and nothing was saved")
         if self.progress.evaluations[-1]["step"] != self.progress.step:
@@ -103,6 +103,7 @@ class Trainer:
         optimizer = make_optimizer(model, phase, self.settings)
         if checkpoint is not None:
             load_optimizer(checkpoint, model, optimizer)
+        self.batches.masks = self.objective.start(is_causal=phase.name == "causal")
         model.train()
         try:
             self._train_steps(phase, optimizer, bar)
@@ -112,6 +113,7 @@ class Trainer:
                 self.checkpoints.save(model, optimizer, self.progress)
             self.interrupted = True
         finally:
+            self.objective.start(is_causal=False)
             for parameter in model.parameters():
                 parameter.requires_grad_(True)
 

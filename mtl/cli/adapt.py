@@ -35,6 +35,7 @@ def adapt(
         0.05,
         help="Fraction of the budget in which only a new language-model head is trained, if it still learns.",
     ),
+    causal_ratio: float = typer.Option(0.0, help="Fraction of the budget to predict the next subword in, ahead of masked ones."),
     layer_lr_decay: float = typer.Option(1.0, help="Factor between a layer's learning rate and that of the layer above."),
     num_evaluations: int = typer.Option(4, help="Evaluations in training. The weights that are best on held-out text are saved."),
     probe: List[str] = typer.Option([], help="Labelled .spacy files: linear models on them decide which weights are best."),

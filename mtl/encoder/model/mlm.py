@@ -87,6 +87,19 @@ def start_at_frequencies(model: PreTrainedModel, counts: Tensor) -> None:
         bias.copy_((smoothed / smoothed.sum()).log())
 
 
+def causal_mask(attention_mask: Tensor) -> Tensor:
+    """The attention mask with which subwords see only those before them and themselves.
+
+    Args:
+        attention_mask (Tensor): 1 for subwords, 0 for padding. Shape (blocks, block_size).
+
+    Returns:
+        Tensor: Shape (blocks, block_size, block_size): 1 where the first subword sees the second.
+    """
+    size = attention_mask.shape[-1]
+    return attention_mask[:, None, :] * torch.ones(size, size, dtype=attention_mask.dtype, device=attention_mask.device).tril()
+
+
 def masked_loss(
     model: PreTrainedModel, batch: MaskedBatch, attention_mask: Tensor, forward: Optional[Callable[..., Any]] = None
 ) -> Tensor:
@@ -98,7 +111,7 @@ def masked_loss(
     Args:
         model (PreTrainedModel): The language model.
         batch (MaskedBatch): What to read and to predict.
-        attention_mask (Tensor): 1 for subwords, 0 for padding. Shape (blocks, block_size).
+        attention_mask (Tensor): 1 for subwords, 0 for padding. Shape (blocks, block_size), or that of `causal_mask`.
         forward (Optional[Callable[..., Any]]): What to call instead of the model, such as a data-parallel wrapper of it.
     """
     return nn.functional.cross_entropy(masked_logits(model, batch, attention_mask, forward), batch.targets)

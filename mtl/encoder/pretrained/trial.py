@@ -65,4 +65,28 @@ def check_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, le
         raise UserError(f"{kind} gives vectors that are NaN or infinite: its weights are damaged")
 
 
+def check_causal(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Check that the model can be made to see only the subwords before each.
+
+    Args:
+        model (PreTrainedModel): The encoder without a head, on any device.
+        tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+
+    Raises:
+        UserError: It takes no attention mask for pairs of subwords, or does not heed it.
+    """
+    first, second = sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))[:2]
+    ids = torch.full((2, 4), first, device=model.device)
+    ids[1, 3] = second
+    mask = torch.ones(2, 4, 4, dtype=torch.long, device=model.device).tril()
+    try:
+        with building(), torch.no_grad():
+            vectors = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        is_causal = torch.allclose(vectors[0, :3], vectors[1, :3], atol=1e-4) and not torch.equal(vectors[0, 3], vectors[1, 3])
+    except Exception:  # whatever an architecture raises that takes a mask of another shape
+        is_causal = False
+    if not is_causal:
+        raise UserError(f"causal-ratio: {model.config.model_type} takes no attention mask for pairs of subwords; set it to 0")
+
+
 _ADVICE = "Set a shorter window if it is only too long; the documentation lists the families that are tested"
