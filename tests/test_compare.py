@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from spacy.vocab import Vocab
 from thinc.api import Config
 
 from mtl import compat
+from mtl.adaptation.settings import AdaptSettings
+from mtl.compare.adaptation import compare_adaptation, is_clear, paired
+from mtl.compare.arms import ARMS, BASE, AdaptedEncoder, check_arms, make_arms
 from mtl.compare.differences import MEAN, differences, paired_difference, with_mean
 from mtl.compare.report import difference_summary, difference_table
-from mtl.compare.runs import Runs, TrainingRun
+from mtl.compare.runs import CompareSettings, Runs, TrainingRun
 from mtl.compare.sharing import only_head
 from mtl.data.docs import read_docs, write_docs
 from mtl.errors import UserError
@@ -142,9 +146,6 @@ def test_compare_adaptation(project, capsys):
 
 def test_every_arm_gets_the_same_minutes(project):
     """An arm with two continuations halves them."""
-    from mtl.adaptation.settings import AdaptSettings
-    from mtl.compare.adaptation import make_arms
-
     runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
     budget = AdaptSettings(max_minutes=0.02, precision="fp32")
     arms = make_arms(runs, "", [str(project / "domain.txt")], [], budget, print)
@@ -156,6 +157,69 @@ def test_every_arm_gets_the_same_minutes(project):
     assert len(arms["domain, then task text"].cost["steps"]) == 2 and all(
         r["settings"]["max_tokens"] == 0 for r in minutes.values()
     )
+
+
+def test_every_arm_can_be_made(project):
+    """Each has its own encoder, of as many continuations as it says, within the minutes."""
+    pytest.importorskip("bm25s", reason="finds neighbours: pip install spacy-mtl[neighbours]")
+    runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
+    budget = AdaptSettings(max_minutes=0.02, precision="fp32")
+    encoders = make_arms(runs, "", [str(project / "domain.txt")], [], budget, print, list(ARMS))
+    assert list(encoders) == [BASE, *(title for title, _ in ARMS.values())]
+    assert len({encoder.weights for encoder in encoders.values()}) == len(encoders)
+    for title, continuations in ARMS.values():
+        assert len(encoders[title].cost["steps"]) == len(continuations)
+    detours = [json.loads(file.read_text())["settings"] for file in (project / "out" / "encoders").glob("*/adapt.json")]
+    assert sum(settings["causal_ratio"] > 0 for settings in detours) == 1
+
+
+def test_an_arm_without_time_for_a_step_is_named(project):
+    runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
+    with pytest.raises(UserError, match=r"the arm 'task': max-minutes = .*one step takes"):
+        make_arms(runs, "", [], [], AdaptSettings(max_minutes=1e-7, precision="fp32"), print, ["task"])
+
+
+def test_arms_without_text_or_of_unknown_names_are_refused():
+    assert check_arms([], True) == ["task", "domain", "both"] and check_arms([], False) == ["task"]
+    with pytest.raises(UserError, match="--arms task,near: near need --text"):
+        check_arms(["task", "near"], False)
+    with pytest.raises(UserError, match="no arm 'domian'; there are task, domain"):
+        check_arms(["domian"], True)
+
+
+def result_of(arm, seed, mean):
+    return {"arm": arm, "seed": seed, "label_fraction": 1.0, "scores": {MEAN: mean, "ents_f": mean}}
+
+
+def test_an_arm_is_clear_only_by_the_stricter_interval():
+    results = [result_of("base", seed, 0.5 + 0.01 * seed) for seed in range(4)]
+    results += [result_of("far", seed, 0.8 + 0.01 * seed + 0.0001 * (seed % 2)) for seed in range(3)]
+    results += [result_of("near", seed, 0.51 + 0.01 * seed + 0.005 * (seed % 2)) for seed in range(4)]
+    assert is_clear(*paired(results, 1.0, "base", "far"))
+    near = paired(results, 1.0, "base", "near")
+    assert paired_difference([s[MEAN] for s in near[0]], [s[MEAN] for s in near[1]]).verdict == "helped"
+    assert not is_clear(*near)
+    assert not is_clear([], []) and not is_clear([{MEAN: 0.1}], [{MEAN: 0.9}])  # one seed has no interval
+
+
+def test_no_more_seeds_are_trained_of_a_clear_arm(project, monkeypatch):
+    """The other arm goes on, beside the base; rows say how many seeds they are of."""
+    arms = {name: AdaptedEncoder(str(project / "encoder"), {}) for name in ("base", "clear", "unclear")}
+    gains = {"base": 0.0, "clear": 0.3, "unclear": 0.0}
+
+    def train(self, run, variant_of):
+        mean = 0.5 + 0.001 * run.seed + gains[run.arm] + (0.01 * (run.seed % 2) if run.arm == "unclear" else 0.0)
+        return {"scores": {"ents_f": mean, MEAN: mean}, "statistics": {}}
+
+    monkeypatch.setattr(Runs, "_train", train)
+    runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
+    said = []
+    result = compare_adaptation(runs, arms, CompareSettings(4, (1.0,), stop_early=True), said.append)
+    counts = Counter(run["arm"] for run in result["runs"])
+    assert counts == {"base": 4, "clear": 2, "unclear": 4}
+    assert {row["arm"]: row["seeds"] for row in result["differences"]} == {"clear": 2, "unclear": 4}
+    assert sum("not needed" in line for line in said) == 2
+    assert "helped after 2 seeds" in difference_table(result)
 
 
 def test_a_stopped_comparison_resumes(project, capsys, monkeypatch):
@@ -284,7 +348,6 @@ def two_corpora(project):
 
 def test_a_head_alone_sees_what_it_sees_together(two_corpora, monkeypatch):
     """The documents that each training reads are looked at: a head alone has those of its task, as often."""
-    from mtl.compare.runs import CompareSettings
     from mtl.compare.sharing import compare_sharing
     from mtl.tasks.component import Head
 

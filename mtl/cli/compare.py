@@ -24,6 +24,8 @@ def compare(
     general: List[str] = typer.Option([], help="--adaptation: general text to measure forgetting on (repeatable)."),
     max_tokens: float = typer.Option(2e6, help="--adaptation: subwords to train on in each continued pretraining, as in 2e6."),
     max_minutes: float = typer.Option(0.0, help="--adaptation: instead, minutes of continued pretraining for each arm."),
+    arms: str = typer.Option("", help="--adaptation: of task, domain, both, near, causal. Default: the first three."),
+    stop_early: bool = typer.Option(False, help="--adaptation: no more seeds of what a 99.9% interval shows as better or worse."),
     precision: str = typer.Option("auto", help="--adaptation: precision of continued pretraining: auto, fp32 or bf16."),
     seeds: int = typer.Option(3, help="Number of seeds, which is the number of runs of each kind."),
     label_fractions: str = typer.Option(
@@ -46,10 +48,12 @@ def compare(
         raise UserError("choose what to compare: --adaptation, --sharing or --augmentation")
     if distill and not sharing:
         raise UserError("--distill requires --sharing")
+    if (arms or stop_early) and not adaptation:
+        raise UserError("--arms and --stop-early require --adaptation")
     if plot:
         check_plotting()
     fractions = parse_fractions("--label-fractions", label_fractions or ("1" if sharing else "0.1,1"))
-    settings = CompareSettings(seeds, fractions)
+    settings = CompareSettings(seeds, fractions, stop_early)
     settings.check()
     runs = Runs(config, data, out, dict(map(parse_setting, override)))
     if adaptation:
@@ -57,7 +61,7 @@ def compare(
 
         budget = AdaptSettings(max_tokens=0 if max_minutes else max_tokens, max_minutes=max_minutes, precision=precision)
         budget.check()
-        result, tables, title = _adaptation(runs, settings, encoder, text, general, budget, typer.echo)
+        result, tables, title = _adaptation(runs, settings, encoder, text, general, budget, arms.split(","), typer.echo)
     elif augmentation:
         result, tables, title = _augmentation(runs, settings, typer.echo)
     else:
@@ -73,12 +77,14 @@ def compare(
 
 
 def _adaptation(
-    runs: Any, settings: Any, encoder: str, text: List[str], general: List[str], budget: Any, echo: Echo
-) -> Tuple[Dict[str, Any], str, str]:
-    from mtl.compare.adaptation import compare_adaptation, make_arms
+    runs: Any, settings: Any, encoder: str, text: List[str], general: List[str], budget: Any, names: List[str],
+    echo: Echo,
+) -> Tuple[Dict[str, Any], str, str]:  # fmt: skip
+    from mtl.compare.adaptation import compare_adaptation
+    from mtl.compare.arms import make_arms
     from mtl.compare.report import difference_summary, difference_table
 
-    arms = make_arms(runs, encoder, text, general, budget, echo)
+    arms = make_arms(runs, encoder, text, general, budget, echo, [name.strip() for name in names if name.strip()])
     result = compare_adaptation(runs, arms, settings, echo)
     return result, f"{difference_table(result)}\n\n{difference_summary(result)}", "Difference to the original encoder"
 

@@ -7,6 +7,8 @@ from typing import Any, Dict, List, Sequence
 
 from scipy.stats import t as student_t
 
+EARLY_LEVEL = 0.999  # of the interval that ends a comparison before its last seed
+UNDECIDED = "no difference seen"
 MEAN = "mean"  # over the heads, among a run's scores
 Scores = Dict[str, float]  # of a run
 
@@ -17,7 +19,7 @@ class Difference:
 
     Args:
         mean (float): Mean of the second way minus the first.
-        low (float): Lower bound of its 95% confidence interval.
+        low (float): Lower bound of its confidence interval.
         high (float): Upper bound.
     """
 
@@ -28,11 +30,11 @@ class Difference:
     @property
     def verdict(self) -> str:
         """What the interval allows to say."""
-        return "helped" if self.low > 0 else "hurt" if self.high < 0 else "no difference seen"
+        return "helped" if self.low > 0 else "hurt" if self.high < 0 else UNDECIDED
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """The mean difference of paired scores, with Student's 95% confidence interval.
+def paired_difference(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Difference:
+    """The mean difference of paired scores, with Student's confidence interval.
 
     The interval is over seeds: it says what other seeds would give, not what other test documents would. With one seed it is
     unbounded.
@@ -40,12 +42,13 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     Args:
         first (Sequence[float]): Scores from 0 to 1.
         second (Sequence[float]): Scores of runs with the same seeds, and so with the same training data in the same order.
+        level (float): Confidence of the interval.
     """
     points = [100 * (after - before) for before, after in zip(first, second)]
     mean = statistics.fmean(points)
     if len(points) < 2:
         return Difference(mean, -math.inf, math.inf)
-    half = float(student_t.ppf(0.975, len(points) - 1)) * statistics.stdev(points) / math.sqrt(len(points))
+    half = float(student_t.ppf((1 + level) / 2, len(points) - 1)) * statistics.stdev(points) / math.sqrt(len(points))
     return Difference(mean, mean - half, mean + half)
 
 
@@ -68,14 +71,15 @@ def difference_rows(first: List[Scores], second: List[Scores], names: Sequence[s
 
     Returns:
         List[Dict[str, Any]]: A row for each score: "score"; the mean of each way in points, under its name; "difference"; "low"
-        and "high", None if unbounded; "verdict".
+        and "high", None if unbounded; "verdict"; "seeds".
     """
     rows = []
     for key, difference in differences(first, second).items():
         means = {name: 100 * statistics.fmean(run[key] for run in runs) for name, runs in zip(names, (first, second))}
         is_bounded = math.isfinite(difference.low)
         bounds = {"low": difference.low if is_bounded else None, "high": difference.high if is_bounded else None}
-        rows.append({"score": key, **means, "difference": difference.mean, **bounds, "verdict": difference.verdict})
+        row = {"score": key, **means, "difference": difference.mean, **bounds, "verdict": difference.verdict}
+        rows.append({**row, "seeds": len(first)})
     return rows
 
 

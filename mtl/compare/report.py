@@ -37,7 +37,8 @@ def difference_table(result: Dict[str, Any], first: str = "base", second: str = 
             lines.append(f" {arm}")
             for row in arm_rows:
                 numbers = f"  {row[first]:6.1f}  {row[second]:9.1f}  {row['difference']:+6.1f}  {_interval(row)}"
-                lines.append(f"  {title_of(row['score'])}".ljust(width) + f"{numbers}  {row['verdict']}")
+                stopped = f" after {row['seeds']} seeds" if row.get("seeds", result["seeds"]) < result["seeds"] else ""
+                lines.append(f"  {title_of(row['score'])}".ljust(width) + f"{numbers}  {row['verdict']}{stopped}")
         lines.append("")
     for arm, cost in result.get("arms", {}).items():
         lines += [f"{arm}: {_pretraining_cost(step)}" for step in cost.get("steps", ())]

@@ -38,10 +38,12 @@ class CompareSettings:
     Args:
         seeds (int): Number of seeds, counted from 0.
         label_fractions (Sequence[float]): Fractions of the labelled documents to train on.
+        stop_early (bool): Train no more seeds of what is clearly better or worse.
     """
 
     seeds: int = 3
     label_fractions: Sequence[float] = (0.1, 1.0)
+    stop_early: bool = False
 
     def check(self) -> None:
         """Check every setting.
@@ -146,8 +148,9 @@ class Runs:
         return str(flat_settings(self.settings)[self.encoder_setting()])
 
     def results(
-        self, plan: Sequence[TrainingRun], contents: Dict[str, Dict[str, Any]], variant_of: Optional[Variant], echo: Echo
-    ) -> List[Result]:
+        self, plan: Sequence[TrainingRun], contents: Dict[str, Dict[str, Any]], variant_of: Optional[Variant], echo: Echo,
+        is_decided: Optional[Callable[[TrainingRun, List[Result]], bool]] = None,
+    ) -> List[Result]:  # fmt: skip
         """Do all runs that are not done yet, with a message for each.
 
         Args:
@@ -155,17 +158,21 @@ class Runs:
             contents (Dict[str, Dict[str, Any]]): By arm: see `result`.
             variant_of (Optional[Variant]): See `result`.
             echo (Echo): Gets messages.
+            is_decided (Optional[Callable]): Whether a run is not needed any more, given the results so far.
 
         Returns:
-            List[Result]: The result of each run.
+            List[Result]: The result of each run that was needed.
         """
         results: List[Result] = []
         for number, run in enumerate(plan, start=1):
+            labels = f"{run.label_fraction:.0%} of the labels, seed {run.seed}"
+            if is_decided is not None and is_decided(run, results):
+                echo(f"{number:>3} of {len(plan)}  {run.arm}, {labels}:  not needed")
+                continue
             result = self.result(run, contents.get(run.arm, {}), variant_of)
             results.append(result)
-            minutes_left = sum(done["minutes"] for done in results) / number * (len(plan) - number)
+            minutes_left = sum(done["minutes"] for done in results) / len(results) * (len(plan) - number)
             scores = "  ".join(f"{key} {100 * value:.1f}" for key, value in result["scores"].items())
-            labels = f"{run.label_fraction:.0%} of the labels, seed {run.seed}"
             echo(f"{number:>3} of {len(plan)}  {run.arm}, {labels}:  {scores}  (about {minutes_left:.0f} min left)")
         return results
 
