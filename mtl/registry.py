@@ -101,6 +101,7 @@ class Task:
         headlines (Tuple[str, ...]): Keys of `scores`; the first one that an evaluation has stands for the task.
         survives (FrozenSet[Change]): Changes of the text after which the annotation is still valid.
         is_auxiliary (bool): The task exists for the encoder's sake: it predicts nothing and is not scored.
+        is_taught (bool): All that it learns comes from teachers.
         order (int): Where it stands in reports; tasks of other packages come last unless they say otherwise.
         json_keys (Tuple[str, ...]): Keys of JSON Lines documents that only this task reads (`Record.extra`).
     """
@@ -113,6 +114,7 @@ class Task:
     headlines: Tuple[str, ...] = ()
     survives: ClassVar[FrozenSet[Change]] = frozenset()
     is_auxiliary: ClassVar[bool] = False
+    is_taught: ClassVar[bool] = False
     order: ClassVar[int] = 100
     json_keys: ClassVar[Tuple[str, ...]] = ()
 

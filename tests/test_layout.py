@@ -15,7 +15,7 @@ NO_SPACY = ["encoder/model", "encoder/runtime", "encoder/pretrained", "weighting
             "encoder/batch.py", "encoder/update.py", "encoder/vector_cache.py", "distributed.py", "checkpoints.py", "timing.py",
             "optimization.py", "files.py", "errors.py", "data/records.py", "adaptation/trainer.py", "adaptation/batches.py",
             "compare/differences.py", *(f"tasks/{name}/module.py" for name in
-            ("textcat", "ner", "qa", "regressor", "tagger", "masked_lm", "span_classifier")),
+            ("textcat", "ner", "qa", "regressor", "tagger", "masked_lm", "relations", "span_classifier")),
             "tasks/loss.py", "tasks/pooling.py", "tasks/qa/metrics.py", "tasks/span_classifier/metrics.py"]  # fmt: skip
 NO_TORCH = ["registry.py", "data", "augment/rewrite.py", "sampling/strategies.py", "sampling/order.py",
             *(str(file.relative_to(PACKAGE)) for file in (PACKAGE / "tasks").glob("*/task.py"))]  # fmt: skip

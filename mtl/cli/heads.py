@@ -125,6 +125,7 @@ def distill(
     temperature: float = typer.Option(1.0, help="--student: what the logits of teachers and student are divided by."),
     gold_share: float = typer.Option(1.0, help="--student: share of the gold labels in the loss at the end; it starts at 0."),
     rounds: int = typer.Option(1, help="--student: teach so often, each student the next one; the best is kept."),
+    auxiliary: List[str] = typer.Option([], help="--student: what its encoder learns as well: relations (repeatable)."),
     min_confidence: float = typer.Option(0.0, help="--student: leave out texts of which the teachers are less sure of anything."),
     seed: int = Seed,
     resume: bool = Resume,
@@ -157,7 +158,7 @@ def distill(
         raise UserError(f"--layers {layers!r}: give whole numbers, as in 4,3,2") from None
     texts = stream_documents(text_files(text)) if text else iter(())
     if student:
-        how = StudentSettings(epochs, learning_rate, temperature, gold_share, min_confidence, rounds, seed)
+        how = StudentSettings(epochs, learning_rate, temperature, gold_share, min_confidence, rounds, seed, tuple(auxiliary))
         report = teach_student(teachers, student, texts, labelled, dev, out, how, typer.echo, resume=resume)
     else:
         settings = DistillSettings(layer_counts, width, epochs, learning_rate, seed)

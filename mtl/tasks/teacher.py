@@ -252,6 +252,8 @@ class Teacher:
 
 def _head_like(head: "Head", nlp: Language, where: str) -> str:
     """The name of the pipeline's head of the same kind, that of the same name if there are several."""
+    if head.task.is_taught:
+        return head.added_to(nlp)
     same_kind = [name for name, pipe in heads_of(nlp).items() if type(pipe) is type(head)]
     if not same_kind:
         raise UserError(f"{where}: it has no head of this kind; its components are {', '.join(nlp.pipe_names)}")

@@ -58,6 +58,10 @@ class HeadUpdate:
         """The loss of the predictions against those of teachers; see `soft_cross_entropy`."""
         return soft_cross_entropy(outputs, targets, temperature)
 
+    def added_to(self, nlp: Any) -> str:
+        """Give a teacher's pipeline such a head, for tasks whose `is_taught` says so. Returns its name."""
+        raise NotImplementedError
+
     def update(
         self,
         examples: Iterable[Example],

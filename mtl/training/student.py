@@ -5,7 +5,7 @@ import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import IO, Any, Dict, Iterable, Iterator, List, Optional, Sequence, Type
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -22,7 +22,7 @@ from mtl.encoder.runtime.device import free_memory
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, workplace, write_json
 from mtl.progress import Echo
-from mtl.registry import Task, heads_of
+from mtl.registry import Task, heads_of, task_types
 from mtl.timing import machine
 from mtl.training.initialize import init_pipeline
 from mtl.training.measure import measure_pipelines
@@ -49,6 +49,8 @@ class StudentSettings:
             and student have the same encoder, this is self-training; dropout makes the student the noisier of the two (Xie et al.
             2020, https://arxiv.org/abs/1911.04252).
         seed (int): Random seed.
+        auxiliary (Sequence[str]): Tasks that the encoder learns from the teachers as well, and that are left out of the student
+            in the end: those whose `is_taught` says so.
     """
 
     epochs: float = 3.0
@@ -58,6 +60,7 @@ class StudentSettings:
     min_confidence: float = 0.0
     rounds: int = 1
     seed: int = 0
+    auxiliary: Sequence[str] = ()
 
     def check(self) -> None:
         """Check the numbers.
@@ -71,6 +74,15 @@ class StudentSettings:
         check_range("gold-share", self.gold_share, 0.0, 1.0)
         check_range("min-confidence", self.min_confidence, 0.0, 1.0)
         check_range("rounds", self.rounds, 1)
+        known = taught_tasks()
+        for name in self.auxiliary:
+            if name not in known:
+                raise UserError(f"--auxiliary {name}: teachers teach no such task; there are {', '.join(sorted(known))}")
+
+
+def taught_tasks() -> Dict[str, Type[Task]]:
+    """The auxiliary tasks that teachers can teach, by name."""
+    return {task.name: task for task in task_types() if task.is_auxiliary and task.is_taught}
 
 
 def teach_student(
@@ -128,7 +140,7 @@ def teach_student(
         "encoder": Path(encoder).name, "steps": config["training"]["max_steps"], "texts": count, "students": measured,
         "best": max(students, key=lambda name: sum(measured[name]["scores"].values())), "machine": machine(),
     }  # fmt: skip
-    _save(work, out, report)
+    _save(work, out, report, settings.auxiliary)
     return report
 
 
@@ -149,11 +161,15 @@ def _round(config: Config, folder: Path, echo: Echo, stdout: Optional[IO]) -> La
     return load_model(folder / "model-best")
 
 
-def _save(work: Path, out: Path, report: Dict[str, Any]) -> None:
-    """Move the best student from the folder of its run to the output."""
+def _save(work: Path, out: Path, report: Dict[str, Any], auxiliary: Sequence[str]) -> None:
+    """Write the best student, without what only its training needed, from the folder of its run to the output."""
     with replacing(out, "distill.json") as partial:
         partial.mkdir()
-        shutil.copytree(work / report["best"] / "model-best", partial / STUDENT)
+        nlp = load_model(work / report["best"] / "model-best")
+        for name in auxiliary:
+            nlp.remove_pipe(name)
+            nlp.config["initialize"]["components"].pop(name, None)
+        nlp.to_disk(partial / STUDENT)
         without_local_paths(partial / STUDENT / "config.cfg")
         write_json(partial / "distill.json", report)
     shutil.rmtree(work)
@@ -259,7 +275,16 @@ def _config(
                 "min_confidence": settings.min_confidence,
             }
         }  # fmt: skip
+    for name in settings.auxiliary:
+        _add_auxiliary(config, name, [path for head in heads.values() for path in head["pipelines"]])
     return config
+
+
+def _add_auxiliary(config: Config, name: str, teachers: Sequence[str]) -> None:
+    config["nlp"]["pipeline"] = [*config["nlp"]["pipeline"], name]
+    config["components"][name] = {"factory": taught_tasks()[name].factory}
+    pipelines = list(dict.fromkeys(teachers))
+    config["initialize"]["components"][name] = {"teacher": {"@misc": "mtl.Teacher.v1", "pipelines": pipelines}}
 
 
 def _check_confidence(config: Config, texts: Path, least: float) -> None:

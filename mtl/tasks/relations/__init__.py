@@ -1,0 +1,1 @@
+"""Relations between tokens, learned from a teacher (`mtl_relations`)."""
