@@ -212,9 +212,9 @@ def test_the_best_is_chosen_over_references(project, tmp_path, monkeypatch):
     def evaluate(self, *_, **__):
         return dict(zip(("cats_accuracy", "ents_f"), next(given)))
 
-    def look(self, is_best, best_of):
+    def look(self, is_best, best_of, step=None):
         saved.append((is_best, best_of))
-        save(self, is_best, best_of)
+        save(self, is_best, best_of, step)
 
     monkeypatch.setattr(spacy.language.Language, "evaluate", evaluate)
     monkeypatch.setattr(module.Saver, "save", look)
@@ -224,6 +224,22 @@ def test_the_best_is_chosen_over_references(project, tmp_path, monkeypatch):
     assert spacy.load(tmp_path / "out" / "model-best-ents_f")("pump")
     (line,) = [line for line in log.splitlines() if line.startswith("model-best is from step")]
     assert "categories: accuracy 30.0 instead of 90.0 at step" in line and "entities" not in line and "model-best-SCORE" in line
+
+
+def test_the_last_evaluations_are_kept_and_can_be_averaged(project, tmp_path, capsys):
+    """As many as asked for, each with the weights of its step; a new run starts over."""
+    config = project()
+    (tmp_path / "out" / "evaluations" / "999").mkdir(parents=True)
+    app(["train", str(config), "--output", str(tmp_path / "out"), "--keep-evaluations", "2"], standalone_mode=False)
+    kept = sorted((tmp_path / "out" / "evaluations").iterdir(), key=lambda folder: int(folder.name))
+    assert len(kept) == 2 and kept[-1].name != "999"
+    assert f"mtl average {tmp_path / 'out' / 'evaluations'}/* --dev" in capsys.readouterr().out
+    first, last = (weights(folder) for folder in kept)
+    assert not all((first[file][key] == last[file][key]).all() for file in first for key in first[file])
+    expected = weights(tmp_path / "out" / "model-last")
+    assert all((last[file][key] == expected[file][key]).all() for file in last for key in last[file])
+    with pytest.raises(UserError, match="keep-evaluations = -1"):
+        app(["train", str(config), "--output", str(tmp_path / "x"), "--keep-evaluations", "-1"], standalone_mode=False)
 
 
 def test_a_reference_that_cannot_be_is_refused(project, tmp_path):

@@ -44,6 +44,7 @@ def train(
         "highest mean of score / reference."
     ),
     best_per_score: bool = typer.Option(False, help="Also keep the best model by each score, as model-best-SCORE."),
+    keep_evaluations: int = typer.Option(0, help="Also keep the models of the last evaluations, to average them: `mtl average`."),
 ) -> None:  # fmt: skip
     """Train a pipeline; resume after a crash or Ctrl-C.
 
@@ -68,7 +69,7 @@ def train(
         distributed.init()
         _, interrupted = train_config(
             loaded, output, resume=resume, checkpoint_minutes=checkpoint_minutes, references=references,
-            best_per_score=best_per_score,
+            best_per_score=best_per_score, keep_evaluations=keep_evaluations,
         )  # fmt: skip
     except ConfigValidationError as error:
         raise UserError(f"{config}: {' '.join(str(error).split())}") from None
@@ -76,6 +77,8 @@ def train(
         raise KeyboardInterrupt
     if distributed.rank() == 0:
         typer.echo(f"{output / 'model-last'}")
+        if keep_evaluations:
+            typer.echo(f"mtl average {output / 'evaluations'}/* --dev DEV.spacy --out {output / 'averaged'}")
     distributed.shutdown()
 
 

@@ -25,13 +25,14 @@ from mtl.training.initialize import init_pipeline
 from mtl.training.resume import Recorder, finishing_step_on_interrupt, take_due_steps
 from mtl.training.saving import without_local_paths
 
+EVALUATIONS = "evaluations"  # the folder of the pipelines of the last evaluations
 RANK_SEED_OFFSET = 1_000_003  # between the dropout seeds of two ranks
 
 
 def train_config(
     config: Config, output: Path, *, resume: bool = True, checkpoint_minutes: float = 10.0,
     references: Optional[Dict[str, float]] = None, best_per_score: bool = False, stdout: Optional[IO] = None,
-    stderr: Optional[IO] = None,
+    stderr: Optional[IO] = None, keep_evaluations: int = 0,
 ) -> Tuple[Language, bool]:  # fmt: skip
     """Train as `spacy train` does with this config, and write `model-best` and `model-last`.
 
@@ -48,6 +49,7 @@ def train_config(
         best_per_score (bool): Also keep the best model of each score, as `model-best-SCORE`.
         stdout (Optional[IO]): Where the log goes; by default standard output.
         stderr (Optional[IO]): Where the progress goes; by default standard error.
+        keep_evaluations (int): Also keep the pipelines of so many last evaluations, as `evaluations/STEP`, to average them.
 
     Returns:
         Tuple[Language, bool]: The pipeline after the last step; whether Ctrl-C ended the run, after a checkpoint.
@@ -55,9 +57,7 @@ def train_config(
     Raises:
         UserError: The checkpoint belongs to another config or is damaged; a reference names a score that does not exist.
     """
-    check_range("checkpoint-minutes", checkpoint_minutes, 0.0)
-    for name, reference in (references or {}).items():
-        check_range(f"reference {name}", reference, 0.001, 1.0)
+    _check_numbers(checkpoint_minutes, keep_evaluations, references or {})
     check_target(output / "model-last", "meta.json")
     nlp = init_pipeline(config)
     stdout = (stdout or sys.stdout) if distributed.is_main() else io.StringIO()
@@ -80,7 +80,7 @@ def train_config(
     elif distributed.is_main():
         _remove_models(output, [*settings["score_weights"], *(references or {})])
     selector = BestModel(nlp, dev_corpus, settings["score_weights"], references or {}, best_per_score)
-    saver = Saver(nlp, output, settings["before_to_disk"], settings["optimizer"])
+    saver = Saver(nlp, output, settings["before_to_disk"], settings["optimizer"], keep_evaluations)
     if _train(nlp, whole, settings, selector, recorder, saver, stdout, stderr or sys.stderr):
         stdout.write("\ninterrupted: repeat the command to resume\n")
         return nlp, True
@@ -108,7 +108,7 @@ def _train(
                 if is_new_evaluation:
                     with nlp.select_pipes(disable=settings["frozen_components"]):
                         compat.training_loop().update_meta(settings, nlp, info)
-                    saver.save(is_best, improved)
+                    saver.save(is_best, improved, info["step"])
                     info["output_path"] = str(saver.output / "model-last")
                 log_step(info if is_new_evaluation else None)
     except KeyboardInterrupt:
@@ -142,6 +142,13 @@ def _prepare(nlp: Language, stdout: IO) -> None:
             distributed.broadcast(parameter for parameter, _ in pipe.parameters().values())
 
 
+def _check_numbers(checkpoint_minutes: float, keep_evaluations: int, references: Dict[str, float]) -> None:
+    check_range("checkpoint-minutes", checkpoint_minutes, 0.0)
+    check_range("keep-evaluations", keep_evaluations, 0)
+    for name, reference in references.items():
+        check_range(f"reference {name}", reference, 0.001, 1.0)
+
+
 def _set_seed(seed: int) -> None:
     fix_random_seed(seed)
     torch.manual_seed(seed + RANK_SEED_OFFSET * distributed.rank())  # of dropout; everything else is drawn alike
@@ -155,7 +162,7 @@ def _remove(checkpoints: Any) -> None:
 
 def _remove_models(output: Path, keys: List[str]) -> None:
     """Delete the models of an earlier run."""
-    for name in ("model-last", "model-best", *(f"model-best-{key}" for key in keys)):
+    for name in ("model-last", "model-best", EVALUATIONS, *(f"model-best-{key}" for key in keys)):
         shutil.rmtree(output / name, ignore_errors=True)
 
 
@@ -226,18 +233,20 @@ class Saver:
         output (Path): Where the folders go.
         before_to_disk (Any): The config's callback.
         optimizer (Any): Its averages, if it keeps any, are what is saved.
+        keep (int): Pipelines of last evaluations to keep.
     """
 
-    def __init__(self, nlp: Language, output: Path, before_to_disk: Any, optimizer: Any) -> None:
-        self.nlp, self.output, self.optimizer = nlp, output, optimizer
+    def __init__(self, nlp: Language, output: Path, before_to_disk: Any, optimizer: Any, keep: int) -> None:
+        self.nlp, self.output, self.optimizer, self.keep = nlp, output, optimizer, keep
         self.before_to_disk = compat.training_loop().create_before_to_disk_callback(before_to_disk)
 
-    def save(self, is_best: bool, best_of: List[str]) -> None:
+    def save(self, is_best: bool, best_of: List[str], step: Optional[int] = None) -> None:
         """Save the pipeline.
 
         Args:
             is_best (bool): Also as `model-best`.
             best_of (List[str]): Scores of which it is the best, to be saved as `model-best-SCORE`.
+            step (Optional[int]): The step of the evaluation that this follows, if it follows one.
         """
         take_due_steps(self.nlp)
         if not distributed.is_main():
@@ -246,9 +255,20 @@ class Saver:
         with self.nlp.use_params(self.optimizer.averages), replacing(last, "meta.json") as partial:
             self.before_to_disk(self.nlp).to_disk(partial)
             without_local_paths(partial / "config.cfg")
-        for name in (["model-best"] if is_best else []) + [f"model-best-{key}" for key in best_of]:
+        names = (["model-best"] if is_best else []) + [f"model-best-{key}" for key in best_of]
+        if self.keep and step is not None:
+            names.append(f"{EVALUATIONS}/{step}")
+            (self.output / EVALUATIONS).mkdir(exist_ok=True)
+        for name in names:
             with replacing(self.output / name, "meta.json") as partial:
                 shutil.copytree(last, partial)
+        kept = sorted((folder for folder in (self.output / EVALUATIONS).glob("*") if folder.name.isdigit()), key=_step_of)
+        for folder in kept[: -self.keep] if self.keep else []:
+            shutil.rmtree(folder)
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name)
 
 
 def _silent_logger(nlp: Language, stdout: IO, stderr: IO) -> Tuple[Any, Any]:
