@@ -349,3 +349,11 @@ def test_labels_that_a_teacher_lacks_are_named(tiny, teachers, caplog):
     nlp.get_pipe("textcat").add_label("MORE")
     nlp.get_pipe("textcat").initialize(lambda: sample_examples(nlp), nlp=nlp, teacher=TeacherSettings([teachers]))
     assert "does not teach MORE" in caplog.text
+
+
+def test_a_path_in_place_of_a_section_is_explained(tiny):
+    """Through spaCy's own checks of [initialize], as a config comes."""
+    nlp = make_nlp(tiny(), heads=("ner",))
+    nlp.config["initialize"]["components"]["ner"] = {"teacher": "training/model-best"}
+    with pytest.raises(UserError, match=r"teacher = 'training/model-best': give a section \[initialize.components.ner.teacher\]"):
+        nlp.initialize(lambda: sample_examples(nlp))

@@ -22,7 +22,7 @@ from mtl.settings import check_component_name
 from mtl.tasks.checks import check_augmenters, check_places, check_score_weights
 from mtl.tasks.labels import HeadLabels
 from mtl.tasks.saving import SavedHead
-from mtl.tasks.teacher import Teacher, TeacherSettings
+from mtl.tasks.teacher import Teacher
 from mtl.tasks.training import HeadUpdate
 from mtl.torch_model import Parameters, building, get_module, run_by, set_module
 
@@ -171,7 +171,7 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
         *,
         nlp: Any = None,
         labels: Optional[Iterable[str]] = None,
-        teacher: Optional[TeacherSettings] = None,
+        teacher: Any = None,
     ) -> None:
         """Find the labels and create the weights.
 
@@ -179,7 +179,7 @@ class Head(HeadLabels, HeadUpdate, SavedHead, RobustPipe, TrainablePipe):
             get_examples (Callable): Returns a sample of the training data.
             nlp (Any): The pipeline.
             labels (Optional[Iterable[str]]): The labels, if they are known.
-            teacher (Optional[TeacherSettings]): Pipelines to learn from as well.
+            teacher (Any): `TeacherSettings`: pipelines to learn from as well.
 
         Raises:
             UserError: No example is annotated for this head; a teacher does not fit.

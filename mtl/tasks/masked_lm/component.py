@@ -16,7 +16,6 @@ from mtl.tasks.component import Head
 from mtl.tasks.loss import Loss
 from mtl.tasks.masked_lm.module import MaskedLMHead
 from mtl.tasks.masked_lm.task import MaskedLMTask
-from mtl.tasks.teacher import TeacherSettings
 from mtl.tasks.training import Rows
 from mtl.torch_model import set_module, torch_model
 
@@ -75,16 +74,14 @@ class MaskedLM(Head):
         """Raises a `UserError`: the head has no labels."""
         raise UserError(f"the head {self.name!r} predicts words, and has no labels")
 
-    def initialize(
-        self, get_examples, *, nlp=None, labels=None, teacher: Optional[TeacherSettings] = None, name: Optional[str] = None
-    ) -> None:
+    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Any = None, name: Optional[str] = None) -> None:
         """Create the head with the weights of a checkpoint.
 
         Args:
             get_examples (Callable): Returns a sample of the training data.
             nlp (Any): The pipeline.
             labels (Any): None.
-            teacher (Optional[TeacherSettings]): Not supported.
+            teacher (Any): Not supported.
             name (Optional[str]): The checkpoint that the encoder comes from, with its masked-LM head.
 
         Raises:

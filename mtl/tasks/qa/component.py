@@ -21,7 +21,6 @@ from mtl.tasks.qa.limits import TrainingLimits
 from mtl.tasks.qa.metrics import best_threshold, score_answers, token_f1
 from mtl.tasks.qa.module import SpanHead, SpanLogits, best_spans, span_loss
 from mtl.tasks.qa.task import QATask
-from mtl.tasks.teacher import TeacherSettings
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
 
@@ -132,7 +131,7 @@ class QuestionAnswerer(Head):
         """Raises a `UserError`: the head has no labels."""
         raise UserError(f"the head {self.name!r} answers questions, and has no labels")
 
-    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[TeacherSettings] = None) -> None:
+    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Any = None) -> None:
         super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher)
         if not self._limits.questions:
             list(self._limits.noting(eg.reference for eg in get_examples()))

@@ -20,7 +20,6 @@ from mtl.tasks.loss import Loss
 from mtl.tasks.outputs import Names, Outputs, SoftLoss, Targets
 from mtl.tasks.regressor.module import Regressor
 from mtl.tasks.regressor.task import RegressorTask, gold_number
-from mtl.tasks.teacher import TeacherSettings
 from mtl.tasks.training import Rows
 from mtl.torch_model import predicting, torch_model
 
@@ -117,7 +116,7 @@ class DocumentRegressor(Head):
         self._numbers = [number for number in numbers if number is not None]
         self._scanned_count = len(self._numbers)
 
-    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Optional[TeacherSettings] = None) -> None:
+    def initialize(self, get_examples, *, nlp=None, labels=None, teacher: Any = None) -> None:
         super().initialize(get_examples, nlp=nlp, labels=labels, teacher=teacher)
         sample = (gold_number(eg.reference, self.cfg["key"]) for eg in get_examples())
         numbers = self._numbers or [number for number in sample if number is not None]

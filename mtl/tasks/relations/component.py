@@ -16,7 +16,6 @@ from mtl.tasks.loss import Loss
 from mtl.tasks.outputs import Names, Outputs, SoftLoss, Targets
 from mtl.tasks.relations.module import Relations
 from mtl.tasks.relations.task import RelationsTask
-from mtl.tasks.teacher import TeacherSettings
 from mtl.tasks.token_rows import aligned_steps, token_names, tokens_by_item
 from mtl.tasks.training import Rows
 from mtl.torch_model import set_module, torch_model
@@ -80,7 +79,7 @@ class TokenRelations(Head):
         raise UserError(f"the head {self.name!r} relates tokens, and has no labels")
 
     def initialize(
-        self, get_examples, *, nlp=None, labels=None, teacher: Optional[TeacherSettings] = None
+        self, get_examples, *, nlp=None, labels=None, teacher: Any = None
     ) -> None:  # fmt: skip
         """Find the teacher.
 
@@ -88,7 +87,7 @@ class TokenRelations(Head):
             get_examples (Callable): Returns a sample of the training data.
             nlp (Any): The pipeline.
             labels (Any): None.
-            teacher (Optional[TeacherSettings]): The pipelines whose relations are learned.
+            teacher (Any): `TeacherSettings`: the pipelines whose relations are learned.
 
         Raises:
             UserError: There is no teacher.
