@@ -1,7 +1,7 @@
 """Heads, students and averages of trained pipelines: `add-head`, `retrain-head`, `remove-head`, `distill`, `average`."""
 
 from pathlib import Path
-from typing import List
+from typing import Any, List
 
 import typer
 
@@ -127,6 +127,10 @@ def distill(
     rounds: int = typer.Option(1, help="--student: teach so often, each student the next one; the best is kept."),
     auxiliary: List[str] = typer.Option([], help="--student: what its encoder learns as well: relations (repeatable)."),
     min_confidence: float = typer.Option(0.0, help="--student: leave out texts of which the teachers are less sure of anything."),
+    min_precision: float = typer.Option(
+        0.0,
+        help="--student: the same by head, found on --dev: of the documents they are that sure of, this fraction is right.",
+    ),
     seed: int = Seed,
     resume: bool = Resume,
 ) -> None:
@@ -140,6 +144,14 @@ def distill(
     Example: mtl distill large --student small-encoder --text domain.txt --labelled train.spacy --dev dev.spacy --out small
     Example: mtl distill en_mtl_maintenance --layers 6,3 --width 0.5 --text domain.txt --dev dev.spacy --out students
     """
+    _distill(**locals())
+
+
+def _distill(
+    teachers: List[str], student: str, text: List[str], labelled: List[Path], dev: List[Path], out: Path, layers: str,
+    width: float, epochs: float, learning_rate: float, seed: int, resume: bool, auxiliary: List[str], **options: Any,
+) -> None:  # fmt: skip
+    """The command `distill`. All options that are not named here are settings of a student with another encoder."""
     from mtl.adaptation.text import stream_documents, text_files
     from mtl.training.distill import DistillSettings
     from mtl.training.distill import distill as make_students
@@ -158,7 +170,7 @@ def distill(
         raise UserError(f"--layers {layers!r}: give whole numbers, as in 4,3,2") from None
     texts = stream_documents(text_files(text)) if text else iter(())
     if student:
-        how = StudentSettings(epochs, learning_rate, temperature, gold_share, min_confidence, rounds, seed, tuple(auxiliary))
+        how = StudentSettings(epochs=epochs, learning_rate=learning_rate, seed=seed, auxiliary=tuple(auxiliary), **options)
         report = teach_student(teachers, student, texts, labelled, dev, out, how, typer.echo, resume=resume)
     else:
         settings = DistillSettings(layer_counts, width, epochs, learning_rate, seed)

@@ -5,7 +5,7 @@ import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Dict, Iterable, Iterator, List, Optional, Sequence, Type
+from typing import IO, Any, Dict, Iterable, Iterator, Optional, Sequence, Type
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -24,6 +24,7 @@ from mtl.files import check_target, replacing, workplace, write_json
 from mtl.progress import Echo
 from mtl.registry import Task, heads_of, task_types
 from mtl.timing import machine
+from mtl.training.confidence import require_precision
 from mtl.training.initialize import init_pipeline
 from mtl.training.measure import measure_pipelines
 from mtl.training.recipes import copied_from, dev_corpus, prepare_work, steps_for, train_corpus, training_section, words_in
@@ -51,6 +52,7 @@ class StudentSettings:
         seed (int): Random seed.
         auxiliary (Sequence[str]): Tasks that the encoder learns from the teachers as well, and that are left out of the student
             in the end: those whose `is_taught` says so.
+        min_precision (float): In place of `min_confidence`, for each head what `require_precision` finds; 0 to leave it.
     """
 
     epochs: float = 3.0
@@ -61,6 +63,7 @@ class StudentSettings:
     rounds: int = 1
     seed: int = 0
     auxiliary: Sequence[str] = ()
+    min_precision: float = 0.0
 
     def check(self) -> None:
         """Check the numbers.
@@ -74,6 +77,9 @@ class StudentSettings:
         check_range("gold-share", self.gold_share, 0.0, 1.0)
         check_range("min-confidence", self.min_confidence, 0.0, 1.0)
         check_range("rounds", self.rounds, 1)
+        check_range("min-precision", self.min_precision, 0.0, 1.0)
+        if self.min_precision and self.min_confidence:
+            raise UserError("min-precision finds a min-confidence for each head: give one of the two")
         known = taught_tasks()
         for name in self.auxiliary:
             if name not in known:
@@ -134,7 +140,7 @@ def teach_student(
     prepare_work(work, config, [*learned_from, *dev, *folders], resume=True)
     if settings.min_confidence and count:
         _check_confidence(config, unlabelled, settings.min_confidence)
-    students = {name: _round(config, work / name, echo, stdout) for name in _round_names(settings.rounds)}
+    students = _rounds(config, work, settings, dev, echo, stdout)
     measured = measure_pipelines({**_by_name(pipelines), **students}, dev, echo)
     report = {
         "encoder": Path(encoder).name, "steps": config["training"]["max_steps"], "texts": count, "students": measured,
@@ -144,21 +150,25 @@ def teach_student(
     return report
 
 
-def _round_names(rounds: int) -> List[str]:
-    return [STUDENT] if rounds == 1 else [f"round {number}" for number in range(1, rounds + 1)]
-
-
-def _round(config: Config, folder: Path, echo: Echo, stdout: Optional[IO]) -> Language:
-    """Train a student, unless that is done, and let it teach whoever is trained next with the config."""
-    echo(f"\n{folder.name}:")
-    if not (folder / "finished").exists():
-        if train_config(config, folder, stdout=stdout)[1]:
-            raise KeyboardInterrupt
-        (folder / "finished").touch()
-    for section in config["initialize"]["components"].values():
-        if "teacher" in section:
-            section["teacher"] = {**section["teacher"], "pipelines": [str(folder / "model-best")]}
-    return load_model(folder / "model-best")
+def _rounds(
+    config: Config, work: Path, settings: StudentSettings, dev: Sequence[Path], echo: Echo, stdout: Optional[IO]
+) -> Dict[str, Language]:  # fmt: skip
+    """Train the students of all rounds, each taught by the one before. What is finished is not repeated."""
+    names = [STUDENT] if settings.rounds == 1 else [f"round {number}" for number in range(1, settings.rounds + 1)]
+    students = {}
+    for name in names:
+        echo(f"\n{name}:")
+        if not (work / name / "finished").exists():
+            if settings.min_precision:
+                require_precision(config, dev, settings.min_precision, echo)
+            if train_config(config, work / name, stdout=stdout)[1]:
+                raise KeyboardInterrupt
+            (work / name / "finished").touch()
+        for section in config["initialize"]["components"].values():
+            if "teacher" in section:
+                section["teacher"] = {**section["teacher"], "pipelines": [str(work / name / "model-best")]}
+        students[name] = load_model(work / name / "model-best")
+    return students
 
 
 def _save(work: Path, out: Path, report: Dict[str, Any], auxiliary: Sequence[str]) -> None:
