@@ -6,6 +6,7 @@ from torch import nn
 
 from mtl.adaptation.checkpoint import Progress
 from mtl.adaptation.phases import Phase, remaining_phases
+from mtl.adaptation.progress_bar import expected_steps
 from mtl.adaptation.run import Adaptation, adapt
 from mtl.adaptation.settings import AdaptSettings
 from mtl.adaptation.watch import LEAST_MOVE, PLATEAU, WINDOW, default_rate, is_plateau, judge_rate, weight_size
@@ -91,3 +92,11 @@ def test_minutes_that_end_a_run_end_its_warmup_too():
     phase = Phase("encoder", [], 1.0, 100_000, 10.0)
     rates = [phase.learning_rate(Progress(phase_step=step, phase_seconds=0.6 * step), settings) for step in range(1, 1000)]
     assert rates[49] == pytest.approx(0.5, abs=0.01) and rates[200] == 1.0 and rates[-1] == pytest.approx(0.0, abs=0.01)
+
+
+def test_the_bar_of_a_run_limited_by_time_expects_what_fits_in_it():
+    """In every phase: the first steps of a head are no reason to show thousands of hours."""
+    progress = Progress(phase="head", step=10, seconds=5.0)
+    assert expected_steps(progress, 14_000_000, 2.0) == 240
+    assert expected_steps(progress, 100, 2.0) == 100  # the epochs end it sooner
+    assert expected_steps(Progress(step=10, seconds=500.0), 100, 2.0) == 10

@@ -18,11 +18,13 @@ class ProgressBar:
     """A bar over the steps of a run.
 
     Args:
-        total (int): Steps of the run.
+        total (int): Steps of the run, if time allows.
         done (int): Steps done before.
+        minutes (float): Minutes of the run; 0 for no limit.
     """
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int, done: int, minutes: float = 0.0) -> None:
+        self.planned, self.minutes = total, minutes
         seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
         is_hidden = not distributed.is_main()
         self.bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, mininterval=seconds, disable=is_hidden)
@@ -39,12 +41,12 @@ class ProgressBar:
         """Show the phase's name."""
         self.bar.set_description(phase.name)
 
-    def step(self, phase: Phase, progress: Progress, loss: float, tokens_per_second: float) -> None:
+    def step(self, progress: Progress, loss: float, tokens_per_second: float) -> None:
         """Show a step."""
         self.bar.update()
         if self.bar.n % 10 == 0:
-            if phase.minutes and phase.name == "encoder":
-                self.bar.total = progress.step - progress.phase_step + _expected_steps(phase, progress)
+            if self.minutes:
+                self.bar.total = expected_steps(progress, self.planned, self.minutes)
             self.bar.set_postfix_str(f"loss {loss:.3f}, {tokens_per_second:,.0f} tokens/s", refresh=False)
 
     def evaluation(self, evaluation: Dict[str, Any]) -> None:
@@ -57,7 +59,7 @@ class ProgressBar:
         self.bar.write(f"step {evaluation['step']:,}: perplexity, {line}{suffix}", file=sys.stderr)
 
 
-def _expected_steps(phase: Phase, progress: Progress) -> int:
-    """Steps that a phase limited by time will do at the present speed."""
-    expected = progress.phase_step / (progress.phase_seconds / (60 * phase.minutes))
-    return min(phase.steps, max(progress.phase_step, round(expected)))
+def expected_steps(progress: Progress, planned: int, minutes: float) -> int:
+    """Steps that a run of so many minutes will do at the present speed, at most as many as planned."""
+    expected = progress.step * 60 * minutes / max(progress.seconds, 1e-9)
+    return min(planned, max(progress.step, round(expected)))

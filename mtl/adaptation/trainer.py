@@ -54,7 +54,7 @@ class Trainer:
         """
         total_steps = self._planned_steps()
         checkpoint = self._start()
-        with ProgressBar(total_steps, self.progress.step) as bar:
+        with ProgressBar(total_steps, self.progress.step, self.settings.max_minutes) as bar:
             for phase in remaining_phases(self.objective, self.settings, self.progress, total_steps):
                 bar.begin(phase)
                 self._train_phase(phase, checkpoint, bar)
@@ -131,7 +131,7 @@ class Trainer:
             seconds = distributed.from_rank_zero(time.monotonic() - started)
             progress.count(seconds, distributed.sum_over_ranks(loss) / distributed.world_size(), learning_rate)
             self._check_minutes(phase)
-            bar.step(phase, progress, loss, self.tokens_per_second())
+            bar.step(progress, loss, self.tokens_per_second())
             if phase.name == "encoder" and self.monitor.due(phase.spent(progress), progress):
                 self._evaluate(bar)
             if self._writes_checkpoints and time.monotonic() - saved >= 60 * self.settings.checkpoint_minutes:
