@@ -249,8 +249,20 @@ def sample_recipe() -> str:
     return markdown(["training", *titles.values()], rows)
 
 
+def recipe() -> str:
+    """In-domain perplexity of old and new defaults of `mtl adapt`, at equal minutes."""
+    rows = [
+        [f"{row['recipe']}, {row['minutes']:g} minutes", f"{row['steps']:,}", f"{row['head_steps']:,}",
+         f"{row['tokens_per_second']:,}", points(row["perplexity"])]
+        for row in read("gain/recipe")["runs"]
+    ]  # fmt: skip
+    header = ["", "steps", "of them the head alone", "subwords/s", "perplexity"]
+    return markdown(header, rows) + "\n\n" + source("gain/recipe")
+
+
 TABLES: Dict[str, Callable[[], str]] = {
     "sample_recipe": sample_recipe,
+    "recipe": recipe,
     "twins": twins,
     "precision": lambda: precision("serving/precision_biomedical"),
     "precision-many": lambda: precision("serving/precision_biomedical_xeon_many"),
