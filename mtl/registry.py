@@ -128,6 +128,11 @@ class Task:
         """The task of a head with these settings, as its section of the config has them."""
         return cls()
 
+    @classmethod
+    def initialize_settings(cls, encoder: str) -> Dict[str, Any]:
+        """What [initialize.components.NAME] of an auxiliary head has to say, beside an encoder with that name."""
+        return {}
+
     # Annotation
 
     def is_annotated(self, doc: Doc) -> bool:

@@ -165,10 +165,13 @@ def test_every_arm_can_be_made(project):
     runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
     budget = AdaptSettings(max_minutes=0.02, precision="fp32")
     encoders = make_arms(runs, "", [str(project / "domain.txt")], [], budget, print, list(ARMS))
-    assert list(encoders) == [BASE, *(title for title, _ in ARMS.values())]
-    assert len({encoder.weights for encoder in encoders.values()}) == len(encoders)
-    for title, continuations in ARMS.values():
-        assert len(encoders[title].cost["steps"]) == len(continuations)
+    assert list(encoders) == [BASE, *(arm.title for arm in ARMS.values())]
+    starts = {(encoder.weights, encoder.teacher, encoder.auxiliary) for encoder in encoders.values()}
+    assert len(starts) == len(encoders)
+    for arm in ARMS.values():
+        assert len(encoders[arm.title].cost["steps"]) == len(arm.continuations)
+    taught = encoders[ARMS["taught"].title]
+    assert taught.name == encoders[BASE].name and taught.teacher == encoders[ARMS["domain"].title].name
     detours = [json.loads(file.read_text())["settings"] for file in (project / "out" / "encoders").glob("*/adapt.json")]
     assert sum(settings["causal_ratio"] > 0 for settings in detours) == 1
 
@@ -200,6 +203,36 @@ def test_an_arm_is_clear_only_by_the_stricter_interval():
     assert paired_difference([s[MEAN] for s in near[0]], [s[MEAN] for s in near[1]]).verdict == "helped"
     assert not is_clear(*near)
     assert not is_clear([], []) and not is_clear([{MEAN: 0.1}], [{MEAN: 0.9}])  # one seed has no interval
+
+
+def test_masked_words_are_learned_beside_the_heads_and_teachers_teach(project, monkeypatch):
+    """Two arms that change more than the encoder; the teacher's pipeline is trained first, on its own encoder."""
+    trained = []
+    init = compat.init_nlp
+
+    def look(config, **given):
+        nlp = init(config, **given)
+        components = config.interpolate()["initialize"]["components"]
+        trained.append(
+            (nlp.pipe_names, Path(components["transformer"]["encoder_loader"]["name"]).name, components.get("ner", {}))
+        )
+        return nlp
+
+    monkeypatch.setattr(compat, "init_nlp", look)
+    runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
+    budget = AdaptSettings(max_tokens=4000, precision="fp32")
+    arms = make_arms(runs, "", [str(project / "domain.txt")], [], budget, lambda _: None, ["beside", "taught"])
+    result = compare_adaptation(runs, arms, CompareSettings(1, (1.0,)), lambda _: None)
+    base, beside, teacher, taught = trained
+    assert [pipes for pipes, *_ in trained] == [
+        base[0], [*base[0], "masked_lm"], base[0], base[0]
+    ]  # fmt: skip
+    assert base[1] == taught[1] == "encoder" and beside[1] == teacher[1] != "encoder"
+    assert taught[2]["teacher"]["pipelines"] and not teacher[2]
+    assert [run["arm"] for run in result["runs"]] == [
+        "base", ARMS["beside"].title, f"teacher: {ARMS['taught'].title}", ARMS["taught"].title
+    ]  # fmt: skip
+    assert {row["arm"] for row in result["differences"]} == {ARMS["beside"].title, ARMS["taught"].title}
 
 
 def test_no_more_seeds_are_trained_of_a_clear_arm(project, monkeypatch):
@@ -435,7 +468,7 @@ def test_the_baselines_need_no_language():
 def test_sharing_needs_two_heads(project):
     config = project / "config.cfg"
     config.write_text(config.read_text().replace('["transformer", "textcat", "ner"]', '["transformer", "ner"]'))
-    with pytest.raises(UserError, match=r"config.cfg: its pipeline has the scored heads \['ner'\]; .*two or more"):
+    with pytest.raises(UserError, match=r"config.cfg: its pipeline has the scored heads \['ner'\]; .*2 or more"):
         compare_sharing_of(project, "--no-plot")
     with pytest.raises(UserError, match="--adaptation, --sharing or --augmentation"):
         compare_sharing_of(project, "--adaptation")

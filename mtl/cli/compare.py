@@ -24,7 +24,8 @@ def compare(
     general: List[str] = typer.Option([], help="--adaptation: general text to measure forgetting on (repeatable)."),
     max_tokens: float = typer.Option(2e6, help="--adaptation: subwords to train on in each continued pretraining, as in 2e6."),
     max_minutes: float = typer.Option(0.0, help="--adaptation: instead, minutes of continued pretraining for each arm."),
-    arms: str = typer.Option("", help="--adaptation: of task, domain, both, near, causal. Default: the first three."),
+    arms: str = typer.Option("", help="--adaptation: of task, domain, both, near, causal, beside, taught. Default: the first 3."),
+    teacher: str = typer.Option("", help="--adaptation, arm taught: the encoder of the teachers. Default: that of the heads."),
     stop_early: bool = typer.Option(False, help="--adaptation: no more seeds of what a 99.9% interval shows as better or worse."),
     precision: str = typer.Option("auto", help="--adaptation: precision of continued pretraining: auto, fp32 or bf16."),
     seeds: int = typer.Option(3, help="Number of seeds, which is the number of runs of each kind."),
@@ -41,6 +42,14 @@ def compare(
     Example: mtl compare configs/sample.cfg corpus/spacy/dev.spacy --adaptation --text corpus/domain.txt --out compared
     Example: mtl compare configs/sample.cfg corpus/spacy/dev.spacy --sharing --out compared
     """
+    _compare(**locals())
+
+
+def _compare(
+    config: Path, data: List[Path], out: Path, adaptation: bool, sharing: bool, augmentation: bool, distill: bool, seeds: int,
+    label_fractions: str, override: List[str], plot: bool, arms: str, stop_early: bool, **options: Any,
+) -> None:  # fmt: skip
+    """The command `compare`. All options that are not named here are those of --adaptation."""
     from mtl.compare.report import check_plotting, plot_differences
     from mtl.compare.runs import CompareSettings, Runs
 
@@ -57,11 +66,8 @@ def compare(
     settings.check()
     runs = Runs(config, data, out, dict(map(parse_setting, override)))
     if adaptation:
-        from mtl.adaptation.settings import AdaptSettings
-
-        budget = AdaptSettings(max_tokens=0 if max_minutes else max_tokens, max_minutes=max_minutes, precision=precision)
-        budget.check()
-        result, tables, title = _adaptation(runs, settings, encoder, text, general, budget, arms.split(","), typer.echo)
+        names = [name.strip() for name in arms.split(",") if name.strip()]
+        result, tables, title = _adaptation(runs, settings, names, typer.echo, **options)
     elif augmentation:
         result, tables, title = _augmentation(runs, settings, typer.echo)
     else:
@@ -77,14 +83,17 @@ def compare(
 
 
 def _adaptation(
-    runs: Any, settings: Any, encoder: str, text: List[str], general: List[str], budget: Any, names: List[str],
-    echo: Echo,
+    runs: Any, settings: Any, names: List[str], echo: Echo, *, encoder: str, text: List[str], general: List[str],
+    max_tokens: float, max_minutes: float, precision: str, teacher: str,
 ) -> Tuple[Dict[str, Any], str, str]:  # fmt: skip
+    from mtl.adaptation.settings import AdaptSettings
     from mtl.compare.adaptation import compare_adaptation
     from mtl.compare.arms import make_arms
     from mtl.compare.report import difference_summary, difference_table
 
-    arms = make_arms(runs, encoder, text, general, budget, echo, [name.strip() for name in names if name.strip()])
+    budget = AdaptSettings(max_tokens=0 if max_minutes else max_tokens, max_minutes=max_minutes, precision=precision)
+    budget.check()
+    arms = make_arms(runs, encoder, text, general, budget, echo, names, teacher)
     result = compare_adaptation(runs, arms, settings, echo)
     return result, f"{difference_table(result)}\n\n{difference_summary(result)}", "Difference to the original encoder"
 

@@ -2,10 +2,14 @@
 
 from typing import Any, Dict, List, Tuple
 
+from thinc.api import Config
+
 from mtl.compare.arms import AdaptedEncoder
 from mtl.compare.differences import EARLY_LEVEL, MEAN, UNDECIDED, Scores, difference_rows, paired_difference
-from mtl.compare.runs import CompareSettings, Result, Runs, TrainingRun
+from mtl.compare.runs import CompareSettings, Result, Runs, TrainingRun, weights_of
+from mtl.compare.sharing import scored_heads
 from mtl.progress import Echo
+from mtl.registry import task_types
 from mtl.timing import machine
 
 
@@ -23,18 +27,20 @@ def compare_adaptation(runs: Runs, arms: Dict[str, AdaptedEncoder], settings: Co
     """
     setting, base = runs.encoder_setting(), next(iter(arms))
     plan = [
-        TrainingRun(arm, seed, fraction, {setting: encoder.name})
-        for fraction in settings.label_fractions for seed in range(settings.seeds) for arm, encoder in arms.items()
+        run for fraction in settings.label_fractions for seed in range(settings.seeds) for arm, encoder in arms.items()
+        for run in _runs_of(arm, encoder, seed, fraction, setting, runs)
     ]  # fmt: skip
     contents = {arm: {setting: encoder.weights} for arm, encoder in arms.items()}
+    contents |= {_teacher_of(arm): {setting: weights_of(encoder.teacher)} for arm, encoder in arms.items() if encoder.teacher}
 
     def is_decided(run: TrainingRun, results: List[Result]) -> bool:
         fraction = run.label_fraction
-        if run.arm != base:
-            return is_clear(*paired(results, fraction, base, run.arm))
+        arm = run.arm.removeprefix(TEACHER)
+        if arm != base:
+            return is_clear(*paired(results, fraction, base, arm))
         return all(is_clear(*paired(results, fraction, base, arm)) for arm in arms if arm != base)
 
-    results = runs.results(plan, contents, None, echo, is_decided if settings.stop_early else None)
+    results = runs.results(plan, contents, with_auxiliary, echo, is_decided if settings.stop_early else None)
     return {
         "config": runs.config.name, "documents": runs.documents, "seeds": settings.seeds, "stop_early": settings.stop_early,
         "arms": {arm: encoder.cost for arm, encoder in arms.items()},
@@ -45,6 +51,36 @@ def compare_adaptation(runs: Runs, arms: Dict[str, AdaptedEncoder], settings: Co
         ],
         "runs": results, "environment": machine(),
     }  # fmt: skip
+
+
+TEACHER = "teacher: "
+
+
+def _teacher_of(arm: str) -> str:
+    """The name of the runs whose pipelines teach an arm."""
+    return TEACHER + arm
+
+
+def _runs_of(arm: str, encoder: AdaptedEncoder, seed: int, fraction: float, setting: str, runs: Runs) -> List[TrainingRun]:
+    """The run of an arm, after that of its teacher if it has one."""
+    changes = {setting: encoder.name}
+    if not encoder.teacher:
+        return [TrainingRun(arm, seed, fraction, changes, variant=encoder.auxiliary)]
+    teacher = TrainingRun(_teacher_of(arm), seed, fraction, {setting: encoder.teacher}, keep=True)
+    heads = scored_heads(runs.load_config({}), runs.config.name, 1)
+    return [teacher, TrainingRun(arm, seed, fraction, changes, teachers=dict.fromkeys(heads, teacher))]
+
+
+def with_auxiliary(config: Config, name: str) -> Config:
+    """The config with an auxiliary head beside the others."""
+    (task,) = (task for task in task_types() if task.name == name)
+    config = config.copy()
+    config["nlp"]["pipeline"] = [*config["nlp"]["pipeline"], name]
+    config["components"][name] = {"factory": task.factory}
+    sections = config["initialize"]["components"]
+    (encoder,) = (section["encoder_loader"]["name"] for section in sections.values() if "encoder_loader" in section)
+    sections[name] = task.initialize_settings(encoder)
+    return config
 
 
 def paired(results: List[Result], fraction: float, first: str, second: str) -> Tuple[List[Scores], List[Scores]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 from mtl.adaptation.cleaning import CleanSettings, labelled_files
 from mtl.adaptation.neighbours import NeighbourSettings, pick_neighbours
@@ -33,14 +33,43 @@ class Continuation:
     settings: Dict[str, Any] = field(default_factory=dict)
 
 
-# name on the command line -> name in reports, continuations one after the other
-ARMS: Dict[str, Tuple[str, Sequence[Continuation]]] = {
-    "task": ("task text", [Continuation("task")]),
-    "domain": ("domain text", [Continuation("domain")]),
-    "both": ("domain, then task text", [Continuation("domain"), Continuation("task")]),
-    "near": ("domain text near the task's", [Continuation("near")]),
-    "causal": ("domain text, first causally", [Continuation("domain", {"causal_ratio": 0.7})]),
+@dataclass(frozen=True)
+class Arm:
+    """A way to spend the budget.
+
+    Args:
+        title (str): Its name in reports.
+        continuations (Sequence[Continuation]): What the encoder is trained on before the heads, one after the other.
+        auxiliary (str): An auxiliary task that is trained beside the heads. One part of the minutes is left for what that costs.
+        is_taught (bool): The heads are trained on the original encoder and taught by heads on the adapted one.
+    """
+
+    title: str
+    continuations: Sequence[Continuation]
+    auxiliary: str = ""
+    is_taught: bool = False
+
+    @property
+    def needs_domain(self) -> bool:
+        """Whether there has to be domain text."""
+        return any(continuation.text != "task" for continuation in self.continuations)
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts the minutes are divided."""
+        return len(self.continuations) + bool(self.auxiliary)
+
+
+ARMS = {
+    "task": Arm("task text", [Continuation("task")]),
+    "domain": Arm("domain text", [Continuation("domain")]),
+    "both": Arm("domain, then task text", [Continuation("domain"), Continuation("task")]),
+    "near": Arm("domain text near the task's", [Continuation("near")]),
+    "causal": Arm("domain text, first causally", [Continuation("domain", {"causal_ratio": 0.7})]),
+    "beside": Arm("domain text, then masked words beside the heads", [Continuation("domain")], auxiliary="masked_lm"),
+    "taught": Arm("taught by heads on domain text", [Continuation("domain")], is_taught=True),
 }
+DEFAULT_ARMS = ["task", "domain", "both"]
 
 
 @dataclass
@@ -51,10 +80,14 @@ class AdaptedEncoder:
         name (str): A Hugging Face folder or a name on the hub.
         cost (Dict[str, Any]): What it cost to adapt: "steps" with the tokens, epochs, seconds and perplexities of each
             continuation.
+        auxiliary (str): See `Arm`.
+        teacher (str): The encoder of the heads that teach; empty for none.
     """
 
     name: str
     cost: Dict[str, Any]
+    auxiliary: str = ""
+    teacher: str = ""
 
     @property
     def weights(self) -> str:
@@ -63,7 +96,7 @@ class AdaptedEncoder:
 
 
 def check_arms(names: Sequence[str], has_domain: bool) -> List[str]:
-    """The arms to compare with the base: those named, or by default the first three that there is text for.
+    """The arms to compare with the base: those named, or by default those of `DEFAULT_ARMS` that there is text for.
 
     Raises:
         UserError: There is no such arm, or no domain text for it.
@@ -71,15 +104,15 @@ def check_arms(names: Sequence[str], has_domain: bool) -> List[str]:
     unknown = [name for name in names if name not in ARMS]
     if unknown:
         raise UserError(f"--arms {','.join(names)}: there is no arm {unknown[0]!r}; there are {', '.join(ARMS)}")
-    needing = [name for name, (_, parts) in ARMS.items() if any(part.text != "task" for part in parts)]
-    if not has_domain and set(names) & set(needing):
-        raise UserError(f"--arms {','.join(names)}: {', '.join(name for name in names if name in needing)} need --text")
-    return list(names) or [name for name in list(ARMS)[:3] if has_domain or name not in needing]
+    without_text = [name for name in names if ARMS[name].needs_domain and not has_domain]
+    if without_text:
+        raise UserError(f"--arms {','.join(names)}: {', '.join(without_text)} need --text")
+    return list(names) or [name for name in DEFAULT_ARMS if has_domain or not ARMS[name].needs_domain]
 
 
 def make_arms(
     runs: Runs, base: str, domain: Sequence[str], general: Sequence[str], budget: AdaptSettings, echo: Echo,
-    arms: Sequence[str] = (),
+    arms: Sequence[str] = (), teacher: str = "",
 ) -> Dict[str, AdaptedEncoder]:  # fmt: skip
     """Make the encoders to compare. Task text is the union of all heads' own: the text of a single head hurts the others.
 
@@ -92,6 +125,7 @@ def make_arms(
             together. Also its precision.
         echo (Echo): Gets messages.
         arms (Sequence[str]): Which of `ARMS`; see `check_arms`.
+        teacher (str): The encoder to adapt where its heads only teach; empty for the same as `base`.
 
     Returns:
         Dict[str, AdaptedEncoder]: The encoders by the arms' names in reports, beginning with the base.
@@ -104,15 +138,17 @@ def make_arms(
     maker = _Maker(runs, list(domain), list(general), replace(budget, epochs=UNLIMITED_EPOCHS), echo)
     encoders = {BASE: AdaptedEncoder(base or runs.encoder(), {})}
     for name in names:
-        title, continuations = ARMS[name]
-        echo(f"{title}:")
-        encoder = encoders[BASE]
-        for continuation in continuations:
+        arm = ARMS[name]
+        echo(f"{arm.title}:")
+        encoder = AdaptedEncoder(teacher, {}) if arm.is_taught and teacher else encoders[BASE]
+        for continuation in arm.continuations:
             try:
-                encoder = maker.adapted(encoder, continuation, len(continuations))
+                encoder = maker.adapted(encoder, continuation, arm.parts)
             except UserError as error:
                 raise UserError(f"the arm {name!r}: {error}") from error
-        encoders[title] = encoder
+        if arm.is_taught:
+            encoder = replace(encoders[BASE], cost=encoder.cost, teacher=encoder.name)
+        encoders[arm.title] = replace(encoder, auxiliary=arm.auxiliary)
     return encoders
 
 
@@ -127,7 +163,7 @@ class _Maker:
     echo: Echo
 
     def adapted(self, start: AdaptedEncoder, continuation: Continuation, count: int) -> AdaptedEncoder:
-        """The encoder after one of so many continuations, which share the minutes."""
+        """The encoder after one of so many parts that share the minutes."""
         settings = replace(self.budget, **continuation.settings, max_minutes=self.budget.max_minutes / count)
         cleaning = CleanSettings(decontaminate=[str(path) for path in self.runs.data])
         texts = self._texts(continuation.text)

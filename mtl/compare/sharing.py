@@ -90,20 +90,21 @@ def single_task_scores(
     return [with_mean(scores, weights) for scores in merged]
 
 
-def scored_heads(config: Config, name: str) -> List[str]:
+def scored_heads(config: Config, name: str, at_least: int = 2) -> List[str]:
     """The scored heads of the config's pipeline.
 
     Args:
         config (Config): The config.
         name (str): Its name, for the error message.
+        at_least (int): How many there have to be.
 
     Raises:
-        UserError: There are fewer than two, so nothing is shared.
+        UserError: There are fewer: with one, nothing is shared.
     """
     nlp = load_model_from_config(config, auto_fill=True)
     heads = [head for head, pipe in nlp.pipeline if getattr(pipe, "scorer", None) is not None]
-    if len(heads) < 2:
-        raise UserError(f"{name}: its pipeline has the scored heads {heads}; sharing is compared for two or more")
+    if len(heads) < at_least:
+        raise UserError(f"{name}: its pipeline has the scored heads {heads}; {at_least} or more are compared")
     return heads
 
 

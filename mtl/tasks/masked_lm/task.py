@@ -29,6 +29,10 @@ class MaskedLMTask(Task):
     def from_settings(cls, settings: Dict[str, Any]) -> "MaskedLMTask":
         return cls(settings.get("documents", "all"))
 
+    @classmethod
+    def initialize_settings(cls, encoder: str) -> Dict[str, Any]:
+        return {"name": encoder}
+
     def is_annotated(self, doc: Doc) -> bool:
         return self.documents == "all" or not is_labelled(doc)
 
