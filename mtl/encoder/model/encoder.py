@@ -49,6 +49,8 @@ class EncoderSettings:
         frozen_layers (int): How many of the lowest layers, with the embeddings, are not trained.
         fallback (bool): If the device lacks the precision or backend, use fp32 in torch and warn; otherwise fail.
         backend (str): "torch", "openvino" (CPU) or "auto": see `usable`.
+        top_layers (int): How many of the top layers a token's vector holds, one after another. Each head then weighs the layers by
+            itself (a linear mix; the scalar mix of Peters et al. 2018, https://arxiv.org/abs/1802.05365, is a special case).
     """
 
     window: int = 0
@@ -59,6 +61,7 @@ class EncoderSettings:
     frozen_layers: int = 0
     fallback: bool = True
     backend: str = "auto"
+    top_layers: int = 1
 
     def check(self) -> None:
         """Check the settings that do not depend on the model.
@@ -72,6 +75,12 @@ class EncoderSettings:
         check_range("overlap", self.overlap, 0)
         check_range("max_batch_subwords", self.max_batch_subwords, 0)
         check_range("frozen_layers", self.frozen_layers, 0)
+        check_range("top_layers", self.top_layers, 1)
+        if self.top_layers > 1 and (self.precision == "int8" or self.backend == "openvino"):
+            raise UserError(
+                f'top_layers = {self.top_layers} needs torch, since OpenVINO gives the last layer alone: set backend = "torch" and '
+                f"a precision other than int8"
+            )
 
 
 class Encoder(nn.Module):
@@ -101,7 +110,10 @@ class Encoder(nn.Module):
         self._freeze(settings.frozen_layers)
         self.to(pick_device(settings.device))
         self.max_batch_subwords = settings.max_batch_subwords or good_batch(model, self.device)
-        precision, backend = usable(settings.precision, settings.backend, self.device, settings.fallback)
+        if settings.top_layers > self.layers:
+            raise UserError(f"top_layers = {settings.top_layers} is more than the encoder's {self.layers} layers")
+        wanted = "torch" if settings.top_layers > 1 else settings.backend
+        precision, backend = usable(settings.precision, wanted, self.device, settings.fallback)
         accepts_types = (
             "token_type_ids" in inspect.signature(model.forward).parameters and getattr(model.config, "type_vocab_size", 0) > 1
         )
@@ -109,7 +121,7 @@ class Encoder(nn.Module):
         broadcasts_mask = attention == "sdpa" and model.config.model_type in BROADCASTS_MASK
         self._windows = WindowForward(
             self.template, self.window, self.width, self.max_batch_subwords, tokenizer.pad_token_id or 0, accepts_types,
-            broadcasts_mask,
+            broadcasts_mask, settings.top_layers,
         )  # fmt: skip
         inputs = ("input_ids", "attention_mask", "token_type_ids")[: 3 if accepts_types else 2]
         self.inference = InferenceModel(precision, backend, inputs, settings.fallback)
@@ -140,7 +152,7 @@ class Encoder(nn.Module):
     @property
     def width(self) -> int:
         """Size of a token vector."""
-        return int(self.model.config.hidden_size)
+        return int(self.model.config.hidden_size) * self.settings.top_layers
 
     @property
     def device(self) -> torch.device:
@@ -245,7 +257,8 @@ class Encoder(nn.Module):
                     windows.ids[rows] = masked.input_ids.numpy()[present]
                     run = partial(self._windows.forward, self.model, windows, batch, longest, self.device)
                     hidden = recomputed(run, self.model, self.device) if recompute else run()
-                    vectors.append(hidden[masked.selected.flatten().to(self.device)])
+                    last_layer = hidden[:, : self.model.config.hidden_size]
+                    vectors.append(last_layer[masked.selected.flatten().to(self.device)])
                     targets.append(masked.targets.to(self.device))
         finally:
             self.eval()

@@ -30,6 +30,7 @@ class WindowForward:
         pad_id (int): Id of the padding token.
         accepts_types (bool): Whether the model takes segment ids.
         broadcasts_mask (bool): Whether the model broadcasts an attention mask of (batch, 1, length).
+        top_layers (int): How many of the top layers to read, the last one first.
     """
 
     template: Template
@@ -39,6 +40,7 @@ class WindowForward:
     pad_id: int
     accepts_types: bool
     broadcasts_mask: bool
+    top_layers: int = 1
 
     def read(
         self, model: Any, windows: Windows, lengths: np.ndarray, workers: int, device: torch.device, keep: int = 0
@@ -112,7 +114,7 @@ class WindowForward:
         return torch.cat([self._forward_or_halve(model, windows, half, longest, device) for half in halves])
 
     def forward(self, model: Callable, windows: Windows, batch: np.ndarray, longest: int, device: torch.device) -> Tensor:
-        """The last hidden states of a padded batch of windows, as rows: (windows * longest, width)."""
+        """The hidden states of the top layers of a padded batch of windows, as rows: (windows * longest, width)."""
         mask = windows.mask(batch, longest)
         ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
         ids[mask] = windows.ids[windows.rows(batch)]
@@ -126,4 +128,8 @@ class WindowForward:
             types = np.where(np.arange(longest) < prompt_sizes, self.template.prompt_type, text_type) * mask
             inputs["token_type_ids"] = upload(types, device)
         with plan_free_attention(device):
-            return model(**inputs).last_hidden_state.float().flatten(0, 1)
+            if self.top_layers == 1:
+                return model(**inputs).last_hidden_state.float().flatten(0, 1)
+            output = model(**inputs, output_hidden_states=True)
+            below = output.hidden_states[-self.top_layers : -1]
+            return torch.cat([output.last_hidden_state, *reversed(below)], -1).float().flatten(0, 1)
