@@ -49,8 +49,8 @@ class EncoderSettings:
         frozen_layers (int): How many of the lowest layers, with the embeddings, are not trained.
         fallback (bool): If the device lacks the precision or backend, use fp32 in torch and warn; otherwise fail.
         backend (str): "torch", "openvino" (CPU) or "auto": see `usable`.
-        top_layers (int): How many of the top layers a token's vector holds, one after another. Each head then weighs the layers by
-            itself (a linear mix; the scalar mix of Peters et al. 2018, https://arxiv.org/abs/1802.05365, is a special case).
+        top_layers (int): How many of the top layers a token's vector holds, one after another. Each head then weighs the
+            layers itself (a linear mix; the scalar mix of Peters et al. 2018, https://arxiv.org/abs/1802.05365, is a special case).
     """
 
     window: int = 0
@@ -78,8 +78,8 @@ class EncoderSettings:
         check_range("top_layers", self.top_layers, 1)
         if self.top_layers > 1 and (self.precision == "int8" or self.backend == "openvino"):
             raise UserError(
-                f'top_layers = {self.top_layers} needs torch, since OpenVINO gives the last layer alone: set backend = "torch" and '
-                f"a precision other than int8"
+                f"top_layers = {self.top_layers} needs torch, since OpenVINO gives the last layer alone: set "
+                f'backend = "torch" and a precision other than int8'
             )
 
 
