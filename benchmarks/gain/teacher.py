@@ -80,7 +80,8 @@ def run(arguments: argparse.Namespace, seed: int) -> Dict[str, Any]:
             f"nlp.tokenizer.split_at={json.dumps(arguments.split_at)}"))  # fmt: skip
         result[name] = {"minutes": minutes, **scores(arguments, out / "model-last", out)}
         print(seed, name, result[name], flush=True)
-    for name, more in {"student taught": [], "student taught, with relations": ["--auxiliary", "relations"]}.items():
+    ways = {"student taught": [], "student taught, with relations": ["--auxiliary", "relations"]}
+    for name, more in list(ways.items())[: 2 if arguments.relations else 1]:
         out = folder / name.replace(" ", "-").replace(",", "")
         minutes = timed(out, lambda out=out, more=more: command(
             arguments, "mtl", "distill", folder / "teacher" / "model-last", "--student", STUDENT, "--text",
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=8.0, help="Of the student, over texts and labelled documents")
     parser.add_argument("--text", default="", help="Instead of the texts of the other documents")
     parser.add_argument("--split-at", default="()+-/]")
+    parser.add_argument("--relations", action="store_true", help="Teach once more, with relations of tokens as well")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)

@@ -101,7 +101,8 @@ def encoder_architecture(
         fallback (bool): If the device lacks the precision or backend, use fp32 in torch and warn; otherwise fail.
         backend (str): "torch", "openvino" (CPU) or "auto": OpenVINO for int8, and for bf16 if it is installed.
         top_layers (int): How many of the top layers a token's vector holds, one after another. Each head then weighs the
-            layers itself (a linear mix; the scalar mix of Peters et al. 2018, https://arxiv.org/abs/1802.05365, is a special case).
+            layers itself: a linear mix, of which the scalar mix of Peters et al. 2018 (https://arxiv.org/abs/1802.05365) is a
+            special case.
 
     Raises:
         UserError: A setting is out of range.

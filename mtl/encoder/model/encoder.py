@@ -50,7 +50,8 @@ class EncoderSettings:
         fallback (bool): If the device lacks the precision or backend, use fp32 in torch and warn; otherwise fail.
         backend (str): "torch", "openvino" (CPU) or "auto": see `usable`.
         top_layers (int): How many of the top layers a token's vector holds, one after another. Each head then weighs the
-            layers itself (a linear mix; the scalar mix of Peters et al. 2018, https://arxiv.org/abs/1802.05365, is a special case).
+            layers itself: a linear mix, of which the scalar mix of Peters et al. 2018 (https://arxiv.org/abs/1802.05365) is a
+            special case.
     """
 
     window: int = 0
