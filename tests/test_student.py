@@ -79,6 +79,15 @@ def test_labelled_documents_ask_their_questions_of_texts(project, tmp_path, monk
     assert kept and asked and asked <= known and not any("qa" in doc.spans for doc in docs)
 
 
+def test_without_labelled_documents_texts_are_asked_about_their_own_words(project, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(student_module.shutil, "rmtree", lambda path, **kwargs: kept.append(path))
+    distill(project, "--text", project / "domain.txt", "--epochs", "1", "--out", tmp_path / "out")
+    docs = list(read_docs(tmp_path / "out.training" / "texts.spacy", spacy.blank("en").vocab))
+    asked = [question for doc in docs for question in doc.spans["open_questions"].attrs["questions"].values()]
+    assert kept and len(asked) >= len(docs) and all("what" in question for question in asked)
+
+
 def test_text_of_the_dev_documents_is_left_out_and_counted(project, tmp_path, capsys):
     text = tmp_path / "overlapping.txt"
     text.write_text(f"{DEV_TEXT}\n\n{OTHER_TEXT}\n")

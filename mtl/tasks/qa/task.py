@@ -8,6 +8,7 @@ from spacy.tokens import Doc, SpanGroup
 from mtl.data.docs import edge_space_faults
 from mtl.data.records import Record, Report
 from mtl.registry import Change, ProbeItem, Score, Task
+from mtl.tasks.qa.cloze import cloze_questions
 from mtl.tasks.qa.gold import (
     GOLD,
     asked_questions,
@@ -71,10 +72,15 @@ class QATask(Task):
             doc._.questions = questions
 
     def ask(self, doc: Doc, labelled: Sequence[Doc], rng: Random) -> None:
-        """Some of the labelled documents' questions, each as likely as it is frequent there."""
-        questions = [question for other in labelled for question in gold_questions(other).values()]
-        if questions and not gold_questions(doc):
-            set_open_questions(doc, list(dict.fromkeys(rng.choice(questions) for _ in range(OPEN_QUESTIONS))))
+        """Some of the labelled documents' questions, each as likely as it is frequent there; without any, questions about words
+        of the text itself.
+        """
+        if gold_questions(doc):
+            return
+        known = [question for other in labelled for question in gold_questions(other).values()]
+        drawn = [rng.choice(known) for _ in range(OPEN_QUESTIONS)] if known else cloze_questions(doc, rng, OPEN_QUESTIONS)
+        if drawn:
+            set_open_questions(doc, list(dict.fromkeys(drawn)))
 
     def transfer(self, doc: Doc, new: Doc, moved: Any) -> None:
         if GOLD not in doc.spans:
