@@ -19,16 +19,18 @@ def _silent(line: str) -> None:
 
 
 def convert(
-    files: Dict[str, PathLike], out: PathLike, *, format: str = "auto", lang: str = "en", allow_unseen: bool = False
-) -> Dict[str, "Report"]:
+    files: Dict[str, PathLike], out: PathLike, *, format: str = "auto", lang: str = "en", allow_unseen: bool = False,
+    columns: Optional[Dict[str, str]] = None,
+) -> Dict[str, "Report"]:  # fmt: skip
     """Convert labelled files to spaCy's format, and check them against each other.
 
     Args:
         files (Dict[str, PathLike]): By split, the file; the first is the training data. Written to `out/SPLIT.spacy`.
         out (PathLike): The folder to write to.
-        format (str): "jsonl", "squad", "pubtator", "conll", or "auto" to detect it.
+        format (str): A format's name, as in `mtl convert --format`, or "auto" to recognise it.
         lang (str): The language whose tokenizer is used, as in `spacy.blank`.
         allow_unseen (bool): Accept labels that the training data lacks.
+        columns (Optional[Dict[str, str]]): What a column or key of the files is: {"text": "Body", "label": "Type"}.
 
     Returns:
         Dict[str, Report]: By split, what was read, repaired and left out.
@@ -40,7 +42,7 @@ def convert(
 
     sources = {split: Path(file) for split, file in files.items()}
     targets = {split: Path(out) / f"{split}.spacy" for split in files}
-    return convert_splits(sources, targets, format=format, lang=lang, shard_size=2000, allow_unseen=allow_unseen)
+    return convert_splits(sources, targets, format=format, lang=lang, shard_size=2000, allow_unseen=allow_unseen, columns=columns)
 
 
 def train(config: PathLike, output: PathLike, *, overrides: Optional[Dict[str, Any]] = None, resume: bool = True) -> "Language":

@@ -18,7 +18,8 @@ def convert(
     out: Path = typer.Option(..., "--out", "-o", help="Output folder."),
     names: str = typer.Option("train,dev,test", help="Names of the output files, in the order of the input files."),
     task: str = typer.Option("", help="Write OUT/train/TASK.spacy instead of OUT/train.spacy."),
-    format: str = typer.Option("auto", help="Input format: auto, jsonl, squad, pubtator or conll."),
+    format: str = typer.Option("auto", help="Input format, if it is not recognised; a wrong name lists all."),
+    column: List[str] = typer.Option([], help="What a column or key is: text=Body, label=Type, cats=urgent (repeatable)."),
     lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
     shard_size: int = typer.Option(
         0, help="Write folders of files with this many documents each, which stream from disk. 0: one file."
@@ -28,7 +29,8 @@ def convert(
     """Convert labelled files to spaCy's format and check them.
 
     \b
-    Formats: JSON Lines (with any subset of the tasks' annotations), SQuAD JSON, PubTator, CoNLL/IOB.
+    Formats: JSON Lines, Prodigy, Doccano, Label Studio, brat, BioC, PubTator, SQuAD, MRQA, CoNLL/IOB, tokens and tags, spaCy v2
+    and DocBin, CSV, Excel, parquet.
     Checks: character offsets, labels, and documents that occur in two splits.
     Example: mtl convert train.jsonl dev.jsonl test.jsonl --out corpus/spacy
     """
@@ -41,10 +43,11 @@ def convert(
         raise UserError(f"--names {names!r}: the names must differ, and consist of letters, digits, '-', '_' and '.'")
     paths = _output_paths(out, splits, task, is_sharded=shard_size > 0)
     reports = convert_splits(
-        dict(zip(splits, files)), paths, format=format, lang=lang, shard_size=shard_size or 2000, allow_unseen=allow_unseen
-    )
+        dict(zip(splits, files)), paths, format=format, lang=lang, shard_size=shard_size or 2000, allow_unseen=allow_unseen,
+        columns=parse_columns(column),
+    )  # fmt: skip
     for split, report in reports.items():
-        typer.echo(f"{files[splits.index(split)]} -> {paths[split]}")
+        typer.echo(f"{files[splits.index(split)]} ({report.format}) -> {paths[split]}")
         for what, count in report.counts.items():
             typer.echo(f"  {count:>7,} {what}")
         for note in report.notes[:MAX_NOTES]:
@@ -53,6 +56,24 @@ def convert(
             typer.echo(f"          ... and {len(report.notes) - MAX_NOTES:,} more notes like these")
         for line in report.advice:
             typer.echo(f"  {line}")
+
+
+def parse_columns(given: List[str]) -> Dict[str, str]:
+    """The options --column KEY=NAME; "cats", which may be repeated, gets a key for each name.
+
+    Raises:
+        UserError: One has another form, or a key is given twice.
+    """
+    columns: Dict[str, str] = {}
+    for option in given:
+        key, equals, name = option.partition("=")
+        if not (key and equals and name):
+            raise UserError(f"--column {option!r}: give KEY=NAME, as in text=Body")
+        key = f"cats:{name}" if key == "cats" else key
+        if key in columns:
+            raise UserError(f"--column {option!r}: {key!r} is given twice")
+        columns[key] = name
+    return columns
 
 
 def _output_paths(out: Path, splits: List[str], task: str, is_sharded: bool) -> Dict[str, Path]:

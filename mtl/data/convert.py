@@ -1,7 +1,7 @@
 """Convert the splits of a data set together, and check them against each other."""
 
 from pathlib import Path
-from typing import Dict, List, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 import spacy
 from spacy.tokens import Doc
@@ -14,7 +14,14 @@ from mtl.registry import registered_tasks, task_types
 
 
 def convert_splits(
-    files: Dict[str, Path], paths: Dict[str, Path], *, format: str, lang: str, shard_size: int, allow_unseen: bool
+    files: Dict[str, Path],
+    paths: Dict[str, Path],
+    *,
+    format: str,
+    lang: str,
+    shard_size: int,
+    allow_unseen: bool,
+    columns: Optional[Dict[str, str]] = None,
 ) -> Dict[str, Report]:
     """Convert the file of each split. Nothing is written unless all of them can be converted.
 
@@ -26,6 +33,7 @@ def convert_splits(
         lang (str): The language whose tokenizer is used, as in `spacy.blank`.
         shard_size (int): Documents in a shard, where a folder is written.
         allow_unseen (bool): Accept labels that the training data lacks.
+        columns (Optional[Dict[str, str]]): Key of a row that has another name in the files -> that name.
 
     Raises:
         UserError: A file cannot be read, holds no annotation, or has a label that the training data lacks.
@@ -37,7 +45,7 @@ def convert_splits(
         raise UserError(f"--lang {lang!r}: spaCy has no such language; use a code such as en, de or xx") from None
     nlp.max_length = max(nlp.max_length, 10**9)  # the limit protects spaCy's parser, which does not run here
     reports = {split: Report() for split in files}
-    records = {split: list(read_records(file, reports[split], format)) for split, file in files.items()}
+    records = {split: list(read_records(file, reports[split], format, columns)) for split, file in files.items()}
     for split, file in files.items():
         if not records[split]:
             raise UserError(f"{file}: no document in it")

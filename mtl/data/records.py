@@ -93,11 +93,13 @@ class Report:
         counts (Dict[str, int]): What was counted -> how often.
         notes (List[str]): Messages worth reading, such as on repairs.
         advice (List[str]): What to set in a config.
+        format (str): What the file's format is called.
     """
 
     counts: Dict[str, int] = field(default_factory=dict)
     notes: List[str] = field(default_factory=list)
     advice: List[str] = field(default_factory=list)
+    format: str = ""
 
     def count(self, what: str, n: int = 1) -> None:
         """Add to a count."""

@@ -1,39 +1,60 @@
 """CoNLL and IOB files: one token per line, its tag in the last column, a blank line between sentences.
 
-IOB1 (CoNLL-2003: B- only between adjacent entities of the same type), IOB2 (every entity starts with B-) and BIOES (also written
-BILUO) are told apart by the tags in the file.
+IOB1 (CoNLL-2003: B- only between adjacent entities of the same type), IOB2 (every entity starts with B-), BIOES (also written
+BILUO) and IO (types without prefixes) are told apart by the tags in the file.
 """
 
 import re
-from typing import Iterator, List, Set, Tuple
+from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
+from mtl.data.formats.source import Source
 from mtl.data.records import Entity, Lines, Record, Report, numbered_lines
 from mtl.errors import UserError
 
-TaggedTokens = List[Tuple[int, str, str]]  # line number, token, tag
+Token = Tuple[int, str, str]  # line number, token, tag
+TaggedToken = Tuple[str, int, int, str]  # where it is in the file, first character, character after the last, tag
 START_PREFIXES = "BSU"
 PREFIXES = {"B-", "I-", "E-", "S-", "L-", "U-"}
+MAX_TOKENS = 1000  # of a document, if it has sentences to cut it at
 
 
-def read_conll(path: str, report: Report) -> Iterator[Record]:
+def is_conll(source: Source) -> bool:
+    """Whether the first line is a mark of a document, or a token with an IOB tag."""
+    if source.kind != "text":
+        return False
+    fields = source.first_line.split()
+    return source.first_line.startswith("-DOCSTART-") or (len(fields) >= 2 and fields[-1][:2] in {"O", *PREFIXES})
+
+
+def read_conll(source: Source, report: Report) -> Iterator[Record]:
     """Read a CoNLL or IOB file.
 
-    The sentences between two `-DOCSTART-` lines become one document. Without such lines, every sentence is a document.
+    The sentences between two `-DOCSTART-` lines become one document, which is cut between sentences if it is long. Without such
+    lines, every sentence is a document.
 
     Args:
-        path (str): The file.
+        source (Source): The file. Its column "tag" is the number of the column with the tag, from 1; by default the last.
         report (Report): Counts the sentences by tagging scheme.
 
     Raises:
         UserError: A row has no tag, a prefix is unknown, or a tag cannot follow the one before it.
     """
-    lines = numbered_lines(path)
-    documents = list(_documents(lines))
-    sentences = [_tagged_tokens(path, sentence) for document in documents for sentence in document]
-    scheme = _scheme(sentences)
-    report.count(f"sentences read as {scheme}", len(sentences))
+    path, column = str(source.path), _column(source)
+    documents = [
+        [_tokens(path, sentence, column) for sentence in document] for document in _documents(numbered_lines(path))
+    ]  # fmt: skip
+    scheme = scheme_of(tag for document in documents for sentence in document for _, _, tag in [*sentence, (0, "", "O")])
+    report.count(f"sentences read as {scheme}", sum(map(len, documents)))
     for document in documents:
-        yield _conll_record(path, [_tagged_tokens(path, sentence) for sentence in document], scheme)
+        for part in _cut(document, report):
+            yield _record(path, part, scheme)
+
+
+def _column(source: Source) -> int:
+    given = source.columns.get("tag", "0")
+    if not given.isdigit():
+        raise UserError(f"{source.path}: --column tag={given}: give the number of the column with the tags, from 1")
+    return int(given) - 1
 
 
 def _documents(lines: Lines) -> Iterator[List[Lines]]:
@@ -55,68 +76,104 @@ def _documents(lines: Lines) -> Iterator[List[Lines]]:
             document = []
 
 
-def _tagged_tokens(path: str, sentence: Lines) -> TaggedTokens:
-    """The first and the last column of each line."""
+def _tokens(path: str, sentence: Lines, column: int) -> List[Token]:
+    """The first column of each line and that of the tag."""
     rows = []
     for number, line in sentence:
         # Other blanks, such as a no-break space, are part of the token.
         fields = [field.strip(" ") for field in (line.split("\t") if "\t" in line else re.split(" +", line.strip(" ")))]
-        if len(fields) < 2 or not fields[-1]:
+        if len(fields) < 2 or column >= len(fields) or not fields[column]:
             raise UserError(f"{path}, line {number}: a token and a tag are needed, got {line!r}")
-        tag = fields[-1]
-        if tag != "O" and (tag[:2] not in PREFIXES or len(tag) < 3):
-            raise UserError(f"{path}, line {number}: {tag!r} is not an IOB tag; allowed: O, B-X, I-X (and E-, S-, L-, U-)")
-        rows.append((number, fields[0], tag))
+        rows.append((number, fields[0], fields[column]))
     return rows
 
 
-def _scheme(sentences: List[TaggedTokens]) -> str:
-    """Which scheme the tags of the whole file follow."""
-    prefixes: Set[str] = {tag[0] for rows in sentences for _, _, tag in rows}
-    if prefixes & set("ESLU"):
-        return "BIOES"
-    for rows in sentences:
-        previous = "O"
-        for _, _, tag in rows:
-            starts_entity = previous == "O" or previous[2:] != tag[2:]
-            if tag[0] == "B" and starts_entity:
-                return "IOB2"
-            previous = tag
-    return "IOB1" if "I" in prefixes else "IOB2"
+def _cut(document: List[List[Token]], report: Report) -> Iterator[List[List[Token]]]:
+    """The document in parts of at most `MAX_TOKENS`, or of one sentence."""
+    part: List[List[Token]] = []
+    size = parts = 0
+    for sentence in document:
+        if part and size + len(sentence) > MAX_TOKENS:
+            yield part
+            part, size, parts = [], 0, parts + 1
+        part.append(sentence)
+        size += len(sentence)
+    yield part
+    if parts:
+        report.count(f"documents of more than {MAX_TOKENS:,} tokens, cut between sentences")
 
 
-def _conll_record(path: str, sentences: List[TaggedTokens], scheme: str) -> Record:
+def _record(path: str, sentences: List[List[Token]], scheme: str) -> Record:
     """A document of the sentences' tokens, joined by spaces."""
     words: List[str] = []
     entities: List[Entity] = []
     offset = 0
-    for rows in sentences:
-        previous = "O"
-        for number, word, tag in rows:
-            _check_transition(f"{path}, line {number}", previous, tag, scheme)
-            if tag != "O":
-                if _opens_entity(previous, tag, scheme):
-                    entities.append(Entity(offset, offset + len(word), tag[2:]))
-                else:
-                    entities[-1].end = offset + len(word)
+    for sentence in sentences:
+        rows: List[TaggedToken] = []
+        for number, word, tag in sentence:
+            rows.append((f"{path}, line {number}", offset, offset + len(word), tag))
             words.append(word)
             offset += len(word) + 1
-            previous = tag
-        if scheme == "BIOES" and previous[0] in "BI":
-            raise UserError(f"{path}, line {rows[-1][0]}: {previous!r} ends the sentence, but its entity is not closed")
+        entities += tagged_entities(rows, scheme)
     return Record(" ".join(words), f"{path}, line {sentences[0][0][0]}", entities=entities)
+
+
+def scheme_of(tags: Iterable[str]) -> str:
+    """Which scheme tags follow; an "O" is between sentences."""
+    found = list(tags)
+    prefixes: Set[str] = {tag[0] for tag in found if tag[:2] in PREFIXES}
+    if not prefixes:
+        return "IO" if any(tag != "O" for tag in found) else "IOB2"
+    if prefixes & set("ESLU"):
+        return "BIOES"
+    previous = "O"
+    for tag in found:
+        starts_entity = previous == "O" or previous[2:] != tag[2:]
+        if tag[0] == "B" and starts_entity:
+            return "IOB2"
+        previous = tag
+    return "IOB1" if "I" in prefixes else "IOB2"
+
+
+def tagged_entities(rows: Sequence[TaggedToken], scheme: Optional[str] = None) -> List[Entity]:
+    """The entities of tagged tokens, of which no entity goes on before or after.
+
+    Args:
+        rows (Sequence[TaggedToken]): The tokens.
+        scheme (Optional[str]): What `scheme_of` returned for the whole file; None to find it out.
+
+    Raises:
+        UserError: A prefix is unknown, or a tag cannot follow the one before it.
+    """
+    scheme = scheme or scheme_of(tag for *_, tag in rows)
+    entities: List[Entity] = []
+    previous = "O"
+    for where, start, end, tag in rows:
+        tag = f"I-{tag}" if scheme == "IO" and tag != "O" else tag
+        if tag != "O" and (tag[:2] not in PREFIXES or len(tag) < 3):
+            raise UserError(f"{where}: {tag!r} is not an IOB tag; allowed: O, B-X, I-X (and E-, S-, L-, U-)")
+        _check_transition(where, previous, tag, scheme)
+        if tag != "O":
+            if _opens_entity(previous, tag, scheme):
+                entities.append(Entity(start, end, tag[2:]))
+            else:
+                entities[-1].end = end
+        previous = tag
+    if scheme == "BIOES" and previous[0] in "BI":
+        raise UserError(f"{rows[-1][0]}: {previous!r} ends the sentence, but its entity is not closed")
+    return entities
 
 
 def _opens_entity(previous: str, tag: str, scheme: str) -> bool:
     """Whether the tag begins an entity."""
-    if scheme == "IOB1":
+    if scheme in ("IOB1", "IO"):
         return tag[0] == "B" or previous == "O" or previous[2:] != tag[2:]
     return tag[0] in START_PREFIXES
 
 
 def _check_transition(where: str, previous: str, tag: str, scheme: str) -> None:
     """Check that a tag can follow the previous one."""
-    if scheme == "IOB1":
+    if scheme in ("IOB1", "IO"):
         return
     is_inside = previous[0] in "BI"
     continues = tag != "O" and tag[0] not in START_PREFIXES

@@ -1,4 +1,4 @@
-"""JSON Lines: one document per line, with any subset of the annotations.
+"""Our own rows, as JSON Lines or a JSON array, and Prodigy's: one document each, with any subset of the annotations.
 
     {"text": "...", "label": "WEAR"}                                   exclusive category
     {"text": "...", "cats": {"urgent": 1, "legal": 0}}                 several categories
@@ -14,33 +14,30 @@ hold; all others do not, while a category that "cats" leaves out is not annotate
 """
 
 import math
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
+from mtl.data.formats.source import Source
 from mtl.data.formats.squad import parse_question
-from mtl.data.records import Entity, Question, Record, Report, numbered_lines, parse_json
+from mtl.data.records import Entity, Question, Record, Report
 from mtl.errors import UserError
 
 KEYS = ("text", "label", "labels", "cats", "entities", "spans", "qas", "questions", "score")
 
 
-def read_jsonl(path: str, report: Report) -> Iterator[Record]:
-    """Read a JSON Lines file. Keys that the format does not define are kept in `Record.extra`.
+def is_own_rows(source: Source) -> bool:
+    """Whether the rows have a text or an annotation under one of our names."""
+    return bool(source.first_objects) and bool({*KEYS, "answer"} & set(source.keys()))
 
-    Args:
-        path (str): The file.
-        report (Report): Counts the rows that an annotator has rejected or ignored.
+
+def own_record(row: Any, where: str, report: Report) -> Optional[Record]:
+    """A document from a row; None if the annotator has decided that it says nothing. Other keys are kept in `Record.extra`.
 
     Raises:
-        UserError: A line is not a JSON object, has no text, or its annotation has the wrong shape.
+        UserError: It is not a JSON object, has no text, or its annotation has the wrong shape.
     """
-    for number, line in numbered_lines(path):
-        if line.strip():
-            where = f"{path}, line {number}"
-            row = parse_json(line, where)
-            if not isinstance(row, dict):
-                raise UserError(f"{where}: a JSON object is needed, one document per line")
-            if _is_decided(row, where, report):
-                yield _json_record(row, where)
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: a JSON object is needed for each document")
+    return _json_record(row, where) if _is_decided(row, where, report) else None
 
 
 def _is_decided(row: Dict[str, Any], where: str, report: Report) -> bool:

@@ -2,23 +2,31 @@
 
 from typing import Iterator, List
 
+from mtl.data.formats.source import Source
 from mtl.data.records import Entity, Lines, Record, Report, numbered_lines
 from mtl.errors import UserError
 
 
-def read_pubtator(path: str, report: Report) -> Iterator[Record]:
+def is_pubtator(source: Source) -> bool:
+    """Whether the first line is a title or an abstract."""
+    fields = source.first_line.split("|", 2) if source.kind == "text" else []
+    return len(fields) == 3 and fields[1] in ("t", "a")
+
+
+def read_pubtator(source: Source, report: Report) -> Iterator[Record]:
     """Read a PubTator file.
 
     Title and abstract become one text, joined by a space, as the offsets count them. Relation lines (four fields) are left out
     and counted. Mentions inside another one are read, and left out when the Doc is made.
 
     Args:
-        path (str): The file.
+        source (Source): The file.
         report (Report): Counts the relations.
 
     Raises:
         UserError: A line is malformed, or a mention is not the text at its offsets.
     """
+    path = str(source.path)
     block: Lines = []
     for number, line in numbered_lines(path) + [(0, "")]:
         if line.strip():

@@ -1,42 +1,80 @@
-"""SQuAD JSON, versions 1.1 and 2.0: one document per paragraph, with all its questions."""
+"""SQuAD JSON, versions 1.1 and 2.0, nested and flat, and MRQA: one document per paragraph, with its questions."""
 
 from typing import Any, Iterator
 
-from mtl.data.records import GoldAnswer, Question, Record, Report, parse_json, read_text
+from mtl.data.formats.source import Source
+from mtl.data.records import GoldAnswer, Question, Record, Report
 from mtl.errors import UserError
 
 
-def read_squad(path: str, report: Report) -> Iterator[Record]:
-    """Read a SQuAD file (https://rajpurkar.github.io/SQuAD-explorer).
+def is_squad(source: Source) -> bool:
+    """Whether the rows are SQuAD's articles, flat rows of it, or MRQA's."""
+    return any(
+        isinstance(row.get("context"), str) or (isinstance(row.get("paragraphs"), list) and "context" in str(row)[:100_000])
+        or isinstance(row.get("data"), list) or set(row) == {"header"}
+        for row in source.first_objects
+    )  # fmt: skip
 
-    Args:
-        path (str): The file.
-        report (Report): Not used; all readers take one.
+
+def squad_records(row: Any, where: str, report: Report) -> Iterator[Record]:
+    """The paragraphs of a SQuAD file, of an article or of a flat row (https://rajpurkar.github.io/SQuAD-explorer), or a row of
+    MRQA (https://github.com/mrqa/MRQA-Shared-Task-2019).
 
     Raises:
-        UserError: The file is not JSON, or a key is missing (with the article and paragraph it is missing from).
+        UserError: A key is missing (with the article and paragraph it is missing from).
     """
-    tree = parse_json(read_text(path), path)
-    if not isinstance(tree, dict) or not isinstance(tree.get("data"), list):
-        raise UserError(
-            f'{path}: not SQuAD JSON: the top level needs the key "data" with a list. '
-            f"(In JSON Lines, each document is on a line of its own)"
-        )
-    for a, article in enumerate(tree["data"]):
-        where = f"{path}, article {a}"
-        try:
-            for p, paragraph in enumerate(article.get("paragraphs", ())):
-                where = f"{path}, article {a} ({article.get('title', 'no title')}), paragraph {p}"
-                text, questions = paragraph["context"], [parse_question(qa, iter(())) for qa in paragraph["qas"]]
-                if not isinstance(text, str):
-                    raise ValueError(f'"context" must be a string, got {text!r}')
-                yield Record(text, where, questions=questions)
-        except KeyError as error:
-            raise UserError(f"{where}: {error} is missing") from None
-        except (TypeError, AttributeError):
-            raise UserError(f"{where}: does not have the shape of SQuAD JSON") from None
-        except ValueError as error:
-            raise UserError(f"{where}: {error}") from None
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: an object of SQuAD's is needed")
+    if "data" in row and isinstance(row["data"], list):
+        for number, article in enumerate(row["data"]):
+            yield from _article(article, f"{where}, article {number}")
+    elif "paragraphs" in row:
+        yield from _article(row, where)
+    elif "context" in row:
+        yield _paragraph(row, where)
+    elif "header" not in row:  # with which MRQA's files begin
+        raise UserError(f'{where}: not SQuAD JSON: there is no "data", "paragraphs" or "context"')
+
+
+def _article(article: Any, where: str) -> Iterator[Record]:
+    if isinstance(article, dict) and "context" in article:
+        yield _paragraph(article, where)
+        return
+    try:
+        paragraphs, title = article.get("paragraphs", ()), article.get("title", "no title")
+    except AttributeError:
+        raise UserError(f"{where}: does not have the shape of SQuAD JSON") from None
+    for number, paragraph in enumerate(paragraphs):
+        yield _paragraph(paragraph, f"{where} ({title}), paragraph {number}")
+
+
+def _paragraph(paragraph: Any, where: str) -> Record:
+    try:
+        items = paragraph.get("qas", [paragraph])
+        text, questions = paragraph["context"], [parse_question(_as_squad(item, i), iter(())) for i, item in enumerate(items, 1)]
+        if not isinstance(text, str):
+            raise ValueError(f'"context" must be a string, got {text!r}')
+        return Record(text, where, questions=questions)
+    except KeyError as error:
+        raise UserError(f"{where}: {error} is missing") from None
+    except (TypeError, AttributeError):
+        raise UserError(f"{where}: does not have the shape of SQuAD JSON") from None
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _as_squad(item: Any, number: int) -> Any:
+    """A question of MRQA's or of `datasets`, in the form of SQuAD."""
+    if not isinstance(item, dict):
+        return item
+    answers = item.get("answers")
+    if isinstance(item.get("detected_answers"), list):
+        found = item["detected_answers"]
+        answers = [{"text": one["text"], "answer_start": place[0]} for one in found for place in one["char_spans"]]
+    elif isinstance(answers, dict):
+        answers = [{"text": text, "answer_start": start} for text, start in zip(answers["text"], answers["answer_start"])]
+    given = item.get("id", item.get("qid"))
+    return {**item, "answers": answers, "id": f"q{number}" if given is None and "context" in item else given}
 
 
 def parse_question(item: Any, names: Iterator[str]) -> Question:
