@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl.adaptation.blocks import BlockSettings, load_corpus
-from mtl.adaptation.cleaning import CleanReport, CleanSettings, NearDuplicates, clean
+from mtl.adaptation.cleaning import CleanReport, CleanSettings, clean
 from mtl.cli.app import main
 from mtl.data.docs import write_docs
+from mtl.data.duplicates import NearDuplicates
 from mtl.encoder.pretrained.sources import load_tokenizer
 from mtl.errors import UserError
 

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Sequence, Set
 
 import ftfy
-import numpy as np
 from spacy.vocab import Vocab
 
 from mtl.data.docs import docbin_files, read_docs
+from mtl.data.duplicates import SHINGLE_WORDS, WORD, NearDuplicates
 from mtl.data.formats.detect import read_records
 from mtl.data.records import Report
 from mtl.errors import UserError, check_range
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufff9-\ufffc]")
-WORD = re.compile(r"\w+")
 NGRAM_WORDS = 13  # words in a row that a paragraph and a labelled document may not share (Brown et al. 2020, appendix C)
-SHINGLE_WORDS = 5  # near duplicates share most of their n-grams of this length
-PERMUTATIONS = 128  # of a MinHash signature, which estimates the similarity to within 0.04
 MAX_LISTED = 20  # dropped paragraphs that a report lists
 
 
@@ -167,34 +164,3 @@ def labelled_texts(paths: Sequence[str]) -> Iterator[str]:
             yield from (doc.text for doc in read_docs(file, vocab))
         else:
             yield from (record.text for record in read_records(file, Report()))
-
-
-class NearDuplicates:
-    """Finds documents that repeat most of an earlier one, by MinHash LSH (datasketch).
-
-    Args:
-        threshold (float): Jaccard similarity of the sets of word 5-grams from which a document counts as a duplicate.
-    """
-
-    def __init__(self, threshold: float) -> None:
-        from datasketch import MinHashLSH
-
-        self.threshold = threshold
-        self.index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
-        self.signatures: List[np.ndarray] = []
-
-    def seen(self, text: str) -> bool:
-        """Whether the text is near an earlier one. If not, it is remembered."""
-        from datasketch import MinHash
-
-        words = WORD.findall(text.lower())
-        ngram_count = max(1, len(words) - SHINGLE_WORDS + 1)
-        shingles = {" ".join(words[i : i + SHINGLE_WORDS]).encode() for i in range(ngram_count)}
-        signature = MinHash(num_perm=PERMUTATIONS, seed=1)
-        signature.update_batch(shingles)
-        values = signature.hashvalues.astype(np.uint32)
-        if any(np.mean(values == self.signatures[key]) >= self.threshold for key in self.index.query(signature)):
-            return True
-        self.index.insert(len(self.signatures), signature)
-        self.signatures.append(values)
-        return False

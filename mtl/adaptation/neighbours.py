@@ -11,8 +11,9 @@ from typing import Any, Dict, Iterable, List, Sequence
 
 import numpy as np
 
-from mtl.adaptation.cleaning import WORD, CleanReport, CleanSettings, clean, labelled_texts
+from mtl.adaptation.cleaning import CleanReport, CleanSettings, clean, labelled_texts
 from mtl.adaptation.text import stream_documents, text_files
+from mtl.data.duplicates import WORD
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, write_json
 from mtl.progress import Echo

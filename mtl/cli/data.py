@@ -1,13 +1,14 @@
-"""Labelled data: `convert`, `augment`."""
+"""Labelled data: `convert`, `check`, `augment`."""
 
 import re
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import typer
 
-from mtl.cli.common import app, parse_setting
+from mtl.cli.common import app, parse_setting, write_report
 from mtl.errors import UserError
+from mtl.files import check_target
 
 MAX_NOTES = 5  # of each file
 
@@ -56,6 +57,37 @@ def convert(
             typer.echo(f"          ... and {len(report.notes) - MAX_NOTES:,} more notes like these")
         for line in report.advice:
             typer.echo(f"  {line}")
+
+
+@app.command()
+def check(
+    train: List[Path] = typer.Option(..., help="Training files of all tasks, of any format or converted (repeatable)."),
+    dev: List[Path] = typer.Option([], help="Dev files (repeatable)."),
+    test: List[Path] = typer.Option([], help="Test files (repeatable)."),
+    column: List[str] = typer.Option([], help="What a column or key is, as in `mtl convert`."),
+    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+    strict: bool = typer.Option(False, help="Fail on warnings as well."),
+    out: Optional[Path] = typer.Option(None, "--out", "-o", help="Also write the findings as JSON."),
+) -> None:
+    """Check labelled data before training: leaks between splits, contradictions, labels, broken texts.
+
+    \b
+    All files, splits and tasks are looked at together, since all heads share one encoder. Exits with 1 if there is an error.
+    Example: mtl check --train corpus/spacy/train.spacy --dev corpus/spacy/dev.spacy --test corpus/spacy/test.spacy
+    """
+    from mtl.data.check import ERROR, WARNING, check_data, check_lines, worst
+
+    if out is not None:
+        check_target(out)
+    files = {split: paths for split, paths in (("train", train), ("dev", dev), ("test", test)) if paths}
+    result = check_data(files, lang=lang, columns=parse_columns(column))
+    for line in check_lines(result):
+        typer.echo(line)
+    if out is not None:
+        write_report(out, result)
+    if worst(result) == ERROR or (strict and worst(result) == WARNING):
+        raise typer.Exit(1)
+    typer.echo("no errors" if result["findings"] else "nothing found")
 
 
 def parse_columns(given: List[str]) -> Dict[str, str]:

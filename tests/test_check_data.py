@@ -1,0 +1,132 @@
+"""`mtl check`: for each finding, data that has it and data that has not."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from mtl.cli.app import app
+from mtl.data.check import ERROR, NOTE, WARNING, check_data, check_lines, worst
+from mtl.data.convert import convert_splits
+
+TEXT = "the pump failed on climb out of oslo and was replaced by a spare one from the store in bergen"
+WORDS = tuple(TEXT.split())
+
+
+def rows(count, label=lambda i: "AB"[i % 2], offset=0, **more):
+    """Documents that have little in common, with categories that alternate."""
+    texts = [" ".join(WORDS[(i * 7 + k * k) % len(WORDS)] + str(i + offset) for k in range(12)) for i in range(count)]
+    return [{"text": text, "label": label(i), **more} for i, text in enumerate(texts)]
+
+
+def check(tmp_path, train, dev=(), test=(), **options):
+    files = {}
+    for split, docs in (("train", train), ("dev", dev), ("test", test)):
+        if docs:
+            path = tmp_path / f"{split}.jsonl"
+            path.write_text("\n".join(map(json.dumps, docs)))
+            files[split] = [path]
+    return check_data(files, **options)
+
+
+def kinds(result):
+    return {(finding["level"], finding["kind"]) for finding in result["findings"]}
+
+
+def test_good_data_has_no_findings(tmp_path):
+    result = check(tmp_path, rows(20), rows(10, offset=100), rows(10, offset=200))
+    assert result["findings"] == [] and worst(result) == ""
+    assert result["documents"] == {"train": 20, "dev": 10, "test": 10}
+    assert result["annotated"] == {"categories": {"train": 20, "dev": 10, "test": 10}}
+
+
+LEAK = rows(1)[0]["text"]
+LONG = " ".join(f"word{i}" for i in range(60))
+ENTITY = {"entities": [[0, 3, "PART"]]}
+# kind -> level, what is added to train, to dev
+CASES = {
+    "same text in two splits": (ERROR, [], [{"text": LEAK.upper() + "!", "label": "A"}]),
+    "nearly the same text in two splits": (
+        WARNING, [{"text": LONG, "label": "A"}], [{"text": LONG.replace("word30", "other"), "label": "A"}]
+    ),
+    "empty": (ERROR, [{"text": " ", "label": "A"}], []),
+    "tiny": (NOTE, [{"text": "Broken.", "label": "A"}], []),
+    "huge": (WARNING, [{"text": "broken " * 6000, "label": "A"}], []),
+    "odd characters": (WARNING, [{"text": "the cafÃ© door failed again", "label": "A"}], []),
+    "contradiction": (WARNING, [{"text": LEAK, "label": "B"}], []),
+    "unknown label": (ERROR, [], [{"text": "a new text of some words", "label": "C"}]),
+    "spelling": (WARNING, [{"text": f"text number {i} of some words", "label": "a"} for i in range(5)], []),
+    "rare label": (WARNING, [{"text": "a new text of some words", "label": "C"}], []),
+    "label in train alone": (NOTE, [{"text": f"text number {i} of some words", "label": "C"} for i in range(5)], []),
+    "train alone": (WARNING, [{"text": f"text number {i} of some words", **ENTITY} for i in range(5)], []),
+    "no training data": (ERROR, [], [{"text": "a new text of some words", **ENTITY}]),
+    "advice": (NOTE, [{"text": f"PAN)-induced fever of case {i}", "entities": [[0, 3, "DRUG"]]} for i in range(5)], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_each_kind_is_found(tmp_path, kind):
+    level, train, dev = CASES[kind]
+    result = check(tmp_path, rows(20) + train, rows(10, offset=100) + dev)
+    assert (level, kind) in kinds(result)
+    (finding, *_) = [finding for finding in result["findings"] if finding["kind"] == kind]
+    assert finding["message"] and (finding["todo"] or kind == "advice")
+
+
+def test_one_label_everywhere_teaches_nothing(tmp_path):
+    result = check(tmp_path, rows(20, label=lambda i: "A"), rows(10, label=lambda i: "A", offset=100))
+    assert (WARNING, "one-sided") in kinds(result)
+
+
+def test_what_no_head_can_learn_is_counted(tmp_path):
+    """Gold that a file's reader would have repaired, in a converted file that another tool has made."""
+    import spacy
+    from spacy.tokens import DocBin, Span
+
+    nlp = spacy.blank("en")
+    doc = nlp("The pump  failed again today.")
+    doc.set_ents([Span(doc, 1, 3, label="PART")])  # the second token is white space
+    DocBin(docs=[doc, *(nlp(row["text"]) for row in rows(3))]).to_disk(tmp_path / "train.spacy")
+    result = check_data({"train": [tmp_path / "train.spacy"]})
+    assert (WARNING, "not learnable") in kinds(result)
+
+
+def test_splits_are_compared_over_tasks_and_files(tmp_path):
+    """A dev text of one task that is a training text of another leaks through the shared encoder."""
+    (tmp_path / "categories.jsonl").write_text(json.dumps({"text": LEAK, "label": "A"}))
+    (tmp_path / "dev.conll").write_text("".join(f"{word} O\n" for word in LEAK.split()) + "\nOslo B-LOC\n")
+    result = check_data({"train": [tmp_path / "categories.jsonl"], "dev": [tmp_path / "dev.conll"]})
+    assert (ERROR, "same text in two splits") in kinds(result)
+    (finding, *_) = result["findings"]
+    assert "dev.conll, line 1: the same text as" in finding["places"][0] and "categories.jsonl, line 1" in finding["places"][0]
+
+
+def test_converted_files_and_folders_are_checked_like_their_sources(tmp_path):
+    result = check(tmp_path, rows(20), [{"text": LEAK, "label": "A"}])
+    files = {split: tmp_path / f"{split}.jsonl" for split in ("train", "dev")}
+    paths = {split: tmp_path / "converted" / split for split in files}
+    convert_splits(files, paths, format="auto", lang="en", shard_size=7, allow_unseen=False)
+    again = check_data({split: [path] for split, path in paths.items()})
+    assert kinds(again) == kinds(result) and again["documents"] == result["documents"]
+    assert ".spacy, document 1: the same text as" in again["findings"][0]["places"][0]
+
+
+def test_many_places_are_counted_and_the_first_are_shown(tmp_path):
+    result = check(tmp_path, rows(20), [{"text": row["text"], "label": row["label"]} for row in rows(9)])
+    (finding,) = [f for f in result["findings"] if f["kind"] == "same text in two splits"]
+    assert finding["count"] == 9 and len(finding["places"]) == 5
+    assert any("... and 4 more" in line for line in check_lines(result))
+
+
+def test_the_command_fails_on_errors_and_with_strict_on_warnings(tmp_path):
+    check(tmp_path, rows(20), rows(10, offset=100))
+    train, dev = str(tmp_path / "train.jsonl"), str(tmp_path / "dev.jsonl")
+    good = CliRunner().invoke(app, ["check", "--train", train, "--dev", dev])
+    assert good.exit_code == 0 and "nothing found" in good.output
+    report = tmp_path / "findings.json"
+    leaking = CliRunner().invoke(app, ["check", "--train", train, "--dev", train, "--out", str(report)])
+    assert leaking.exit_code == 1 and "error: 20 documents have the text of one in another split" in leaking.output
+    assert json.loads(report.read_text())["findings"][0]["kind"] == "same text in two splits"
+    check(tmp_path, [*rows(20), {"text": LEAK, "label": "B"}])
+    warned = ["check", "--train", train]
+    assert CliRunner().invoke(app, warned).exit_code == 0 and CliRunner().invoke(app, [*warned, "--strict"]).exit_code == 1
