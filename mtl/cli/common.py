@@ -12,7 +12,7 @@ from mtl.errors import UserError
 from mtl.files import replacing
 
 SECTIONS = {
-    "Data": ["convert", "check", "augment"],
+    "Data": ["convert", "check", "split", "augment"],
     "Continued pretraining": ["adapt", "distance", "neighbours"],
     "Training": ["steps", "train", "evaluate", "compare"],
     "Changes to a trained pipeline": ["add-head", "retrain-head", "remove-head", "distill", "average", "optimize"],

@@ -1,4 +1,4 @@
-"""Labelled data: `convert`, `check`, `augment`."""
+"""Labelled data: `convert`, `check`, `split`, `augment`."""
 
 import re
 from pathlib import Path
@@ -88,6 +88,37 @@ def check(
     if worst(result) == ERROR or (strict and worst(result) == WARNING):
         raise typer.Exit(1)
     typer.echo("no errors" if result["findings"] else "nothing found")
+
+
+@app.command()
+def split(
+    files: List[Path] = typer.Argument(..., help="Labelled files of any format: one with all tasks, or one for each."),
+    out: Path = typer.Option(..., "--out", "-o", help="Output folder."),
+    fractions: str = typer.Option("train=0.8,dev=0.1,test=0.1", help="Fraction of the documents in each split."),
+    folds: int = typer.Option(0, help="Instead, write so many folds of train and dev for cross-validation."),
+    column: List[str] = typer.Option([], help="What a column or key is, as in `mtl convert`; group=NAME is kept together."),
+    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+    seed: int = typer.Option(0, help="Random seed."),
+) -> None:
+    """Split labelled files, all tasks at once, with every label in proportion.
+
+    \b
+    Documents of one group, and those with the same or nearly the same text, stay together, over all files.
+    Example: mtl split reports.jsonl --column group=aircraft --out corpus/spacy
+    """
+    from mtl.data.split import split_files
+
+    parts = {}
+    for part in fractions.split(","):
+        name, value = parse_setting(part.strip(), "train=0.8", dotted="." in part.partition("=")[0])
+        if not re.fullmatch(r"\w[\w-]*", name) or not isinstance(value, (int, float)):
+            raise UserError(f"--fractions {fractions}: give a name and a number for each split, as in train=0.8,dev=0.2")
+        parts[name] = float(value)
+    written = split_files(files, out, parts, seed=seed, folds=folds, lang=lang, columns=parse_columns(column))
+    for path, counts in written.items():
+        typer.echo(path)
+        for what, count in counts.items():
+            typer.echo(f"  {count:>7,} {what}")
 
 
 def parse_columns(given: List[str]) -> Dict[str, str]:

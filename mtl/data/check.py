@@ -18,7 +18,7 @@ from mtl.registry import Task, registered_tasks
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LEVELS = (ERROR, WARNING, NOTE)
-TRAIN = "train"
+TRAIN, GROUP = "train", "group"
 FEW = 5  # documents with a label in training, below which it can hardly be learned
 TINY, HUGE = 3, 5000  # words
 ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufeff]|Ã[\x80-\xbf¤¶¼©¨]|â€")  # control, replaced, decoded twice
@@ -56,12 +56,14 @@ class Labelled:
         where (str): File and line, or file and number.
         split (str): "train", "dev" or "test".
         text (str): Its text, which a Doc puts together anew each time.
+        group (str): What it is of, such as a patient or a contract; empty if that is not known.
     """
 
     doc: Doc
     where: str
     split: str
     text: str
+    group: str = ""
 
 
 def check_data(
@@ -80,7 +82,7 @@ def check_data(
     Raises:
         UserError: A file cannot be read.
     """
-    items = list(_read(files, lang, columns or {}))
+    items = list(read_labelled(files, lang, columns or {}))
     tasks = [task for task in registered_tasks() if not task.is_auxiliary]
     present = [task for task in tasks if any(task.is_annotated(item.doc) for item in items)]
     findings = [
@@ -97,7 +99,12 @@ def check_data(
     }
 
 
-def _read(files: Mapping[str, Sequence[Path]], lang: str, columns: Dict[str, str]) -> Iterator[Labelled]:
+def read_labelled(files: Mapping[str, Sequence[Path]], lang: str, columns: Dict[str, str]) -> Iterator[Labelled]:
+    """Read the files of each split.
+
+    Raises:
+        UserError: A file cannot be read, or there is no such language.
+    """
     try:
         nlp = spacy.blank(lang)
     except ImportError:
@@ -114,7 +121,9 @@ def _read(files: Mapping[str, Sequence[Path]], lang: str, columns: Dict[str, str
             for task in registered_tasks():
                 task.complete(records)
             for record in records:
-                yield Labelled(record_to_doc(record, nlp, Report()), record.where, split, record.text)
+                yield Labelled(
+                    record_to_doc(record, nlp, Report()), record.where, split, record.text, str(record.extra.get(GROUP) or "")
+                )
 
 
 # The texts themselves
@@ -144,6 +153,17 @@ def _shared_texts(items: Sequence[Labelled]) -> Iterator[Finding]:
     same, near = [], []
     for group in by_text.values():
         same += _across_splits(group[0], group[1:])
+    by_group: Dict[str, List[Labelled]] = defaultdict(list)
+    for item in items:
+        by_group[item.group].append(item)
+    by_group.pop("", None)
+    torn = [
+        f"{item.where}: of the group {item.group!r}, as {group[0].where}"
+        for group in by_group.values() for item in group if item.split != group[0].split
+    ]  # fmt: skip
+    yield from _finding(
+        ERROR, "group in two splits", "documents are of a group that is in another split", "split by groups", torn
+    )
     finder = NearDuplicates(SIMILARITY)
     kept: List[Labelled] = []
     for item in sorted((group[0] for group in by_text.values()), key=lambda item: item.split != TRAIN):
@@ -152,7 +172,7 @@ def _shared_texts(items: Sequence[Labelled]) -> Iterator[Finding]:
             kept.append(item)
         elif kept[found].split != item.split:
             near.append(f"{item.where}: nearly the same as {kept[found].where}")
-    todo = "remove them from the training data, or split again"
+    todo = "remove them from the training data, or split again: mtl split"
     yield from _finding(ERROR, "same text in two splits", "documents have the text of one in another split", todo, same)
     what = f"documents share {SIMILARITY:.0%} of their 5-word sequences with one of another split"
     yield from _finding(WARNING, "nearly the same text in two splits", what, todo, near)

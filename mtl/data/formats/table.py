@@ -75,7 +75,8 @@ class TableReader:
             return None
         cats = self._categories(row, where)
         number = None if self.score is None or row[self.score] in ("", None) else _number(row[self.score], where)
-        return Record(text, where, cats=cats, cats_complete=not self.cats, number=number)
+        extra = {"group": row["group"]} if "group" in self.source.columns else {}
+        return Record(text, where, cats=cats, cats_complete=not self.cats, number=number, extra=extra)
 
     def _categories(self, row: Dict[str, Any], where: str) -> Optional[Dict[str, float]]:
         cats: Dict[str, float] = {}
