@@ -174,6 +174,14 @@ class Task:
     def ask(self, doc: Doc, labelled: Sequence[Doc], rng: Random) -> None:
         """Ask of an unlabelled document what labelled ones are asked, so that a teacher can answer. By default, the text does."""
 
+    def suggested_settings(self, docs: Sequence[Doc]) -> Dict[str, Any]:
+        """Settings of the head that suit these annotated documents, for a new config."""
+        return {}
+
+    def selecting_score(self, settings: Dict[str, Any]) -> str:
+        """The key of the score by which the best model with these settings is chosen."""
+        return self.headlines[0]
+
     def advice(self, docs: Sequence[Doc]) -> List[str]:
         """What to set in a config for training on these documents, for a person."""
         return []

@@ -33,19 +33,19 @@ def test_every_document_is_in_one_split_and_labels_are_in_proportion(tmp_path):
     label = lambda i: "RARE" if i % 10 == 0 else "AB"[i % 2]  # noqa: E731
     file = write(tmp_path / "all.jsonl", rows(200, label=label))
     written = split_files([file], tmp_path / "out", THREE)
-    parts = {name: texts(tmp_path / "out" / f"{name}.spacy") for name in THREE}
+    parts = {name: texts(tmp_path / "out" / name / "all.spacy") for name in THREE}
     assert sorted(text for part in parts.values() for text in part) == sorted(row["text"] for row in rows(200))
     assert [len(parts[name]) for name in THREE] == [160, 20, 20]
-    counts = {path.rpartition("/")[2]: found for path, found in written.items()}
-    assert [counts[f"{name}.spacy"]["categories: RARE"] for name in THREE] == [16, 2, 2]
-    assert check_data({name: [tmp_path / "out" / f"{name}.spacy"] for name in THREE})["findings"] == []
+    counts = {path.split("/")[-2]: found for path, found in written.items()}
+    assert [counts[name]["categories: RARE"] for name in THREE] == [16, 2, 2]
+    assert check_data({name: [tmp_path / "out" / name / "all.spacy"] for name in THREE})["findings"] == []
 
 
 def test_a_seed_gives_the_same_split_again_and_another_another(tmp_path):
     file = write(tmp_path / "all.jsonl", rows(60))
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         split_files([file], tmp_path / name, THREE, seed=seed)
-    first, again, other = (texts(tmp_path / name / "dev.spacy") for name in "abc")
+    first, again, other = (texts(tmp_path / name / "dev" / "all.spacy") for name in "abc")
     assert first == again and set(first) != set(other)
 
 
@@ -74,7 +74,7 @@ def test_a_column_of_a_table_can_be_the_group_and_check_sees_it(tmp_path):
     (tmp_path / "a.csv").write_text("text,label,patient\n" + "\n".join(lines))
     columns = {"group": "patient"}
     split_files([tmp_path / "a.csv"], tmp_path / "out", {"train": 0.5, "dev": 0.5}, columns=columns)
-    dev = set(texts(tmp_path / "out" / "dev.spacy"))
+    dev = set(texts(tmp_path / "out" / "dev" / "a.spacy"))
     assert len(dev) == 20 and all(
         len({row["text"] in dev for row in rows(40)[4 * i : 4 * i + 4]}) == 1 for i in range(10)
     )  # fmt: skip
@@ -88,10 +88,10 @@ def test_a_column_of_a_table_can_be_the_group_and_check_sees_it(tmp_path):
 def test_folds_cover_everything_once(tmp_path):
     file = write(tmp_path / "all.jsonl", rows(50))
     split_files([file], tmp_path / "out", {}, folds=5)
-    devs = [text for i in range(5) for text in texts(tmp_path / "out" / f"fold{i}" / "dev.spacy")]
+    devs = [text for i in range(5) for text in texts(tmp_path / "out" / f"fold{i}" / "dev" / "all.spacy")]
     assert sorted(devs) == sorted(row["text"] for row in rows(50))
     for i in range(5):
-        train, dev = (set(texts(tmp_path / "out" / f"fold{i}" / f"{name}.spacy")) for name in ("train", "dev"))
+        train, dev = (set(texts(tmp_path / "out" / f"fold{i}" / name / "all.spacy")) for name in ("train", "dev"))
         assert len(train) == 40 and len(dev) == 10 and not train & dev
 
 
@@ -128,4 +128,4 @@ def test_what_cannot_be_is_named(tmp_path, options, message):
 def test_the_command_shows_what_each_split_has(tmp_path):
     file = write(tmp_path / "all.jsonl", rows(50))
     result = CliRunner().invoke(app, ["split", str(file), "--out", str(tmp_path / "out")], catch_exceptions=False)
-    assert "train.spacy" in result.output and "20 categories: A" in result.output and "5 documents" in result.output
+    assert "train/all.spacy" in result.output and "20 categories: A" in result.output and "5 documents" in result.output

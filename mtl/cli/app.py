@@ -8,7 +8,7 @@ from mtl.cli.common import app
 from mtl.cli.messages import message_of
 
 # isort: off
-from mtl.cli import data, adapt, training, compare, heads, deploy  # noqa: F401  # each adds its commands to `app`
+from mtl.cli import project, data, adapt, training, compare, heads, deploy  # noqa: F401  # each adds its commands to `app`
 # isort: on
 
 __all__ = ["app", "main"]

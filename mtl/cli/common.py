@@ -12,6 +12,7 @@ from mtl.errors import UserError
 from mtl.files import replacing
 
 SECTIONS = {
+    "Start": ["init"],
     "Data": ["convert", "check", "split", "augment"],
     "Continued pretraining": ["adapt", "distance", "neighbours"],
     "Training": ["steps", "train", "evaluate", "compare"],

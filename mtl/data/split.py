@@ -39,8 +39,7 @@ def split_files(
 
     Args:
         files (Sequence[Path]): Labelled files of any format, one for each task or with all of them.
-        out (Path): Where to write: `out/SPLIT.spacy` for one file, `out/SPLIT/NAME.spacy` for several; with folds in a folder of
-            each, `out/fold0`.
+        out (Path): Where to write: `out/SPLIT/NAME.spacy`; with folds in a folder of each, `out/fold0`.
         fractions (Dict[str, float]): By split, its fraction of the documents; they sum to 1. With folds, not used.
         seed (int): Seed of the order in which equal choices are made.
         folds (int): Instead, so many folds of train and dev, whose dev parts are all documents; 0 for none.
@@ -72,7 +71,7 @@ def split_files(
         chosen = set(numbers)
         for name in names:
             docs = [item.doc for i, item in enumerate(items) if i in chosen and item.split == name]
-            path = out / split / f"{name}.spacy" if len(names) > 1 else out / f"{split}.spacy"
+            path = out / split / f"{name}.spacy"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_docs(docs, path)
             written[str(path)] = {"documents": len(docs), **_label_counts(docs)}

@@ -84,12 +84,13 @@ class Source:
             yield where, self._renamed(value, where) if self.columns and isinstance(value, dict) else value
 
     def _renamed(self, row: Dict[str, Any], where: str) -> Dict[str, Any]:
+        """The row under the names of our keys. Of several files only some may have a name, but a table says what it lacks."""
         for key, name in self.columns.items():
-            if name not in row:
+            if name not in row and self.kind == "table":
                 raise UserError(f"{where}: --column {key}={name}: there is no {name!r}; there are {', '.join(map(repr, row))}")
-        taken = {name: row[name] for name in self.columns.values()}
-        rest = {key: value for key, value in row.items() if key not in taken and key not in self.columns}
-        return {**rest, **{key: taken[name] for key, name in self.columns.items()}}
+        present = {key: name for key, name in self.columns.items() if name in row}
+        rest = {key: value for key, value in row.items() if key not in present.values() and key not in present}
+        return {**rest, **{key: row[name] for key, name in present.items()}}
 
 
 def _is_json(line: str) -> bool:

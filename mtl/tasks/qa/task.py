@@ -82,6 +82,12 @@ class QATask(Task):
         if drawn:
             set_open_questions(doc, list(dict.fromkeys(drawn)))
 
+    def suggested_settings(self, docs: Sequence[Doc]) -> Dict[str, Any]:
+        """Answers as long as the longest, and a threshold where some questions have none."""
+        longest = max((len(span) for doc in docs for span in doc.spans[GOLD]), default=1)
+        has_unanswerable = any(not gold_texts(doc, key) for doc in docs for key in gold_questions(doc))
+        return {"max_answer_tokens": max(10, -(-longest // 10) * 10), "tune_threshold": has_unanswerable}
+
     def transfer(self, doc: Doc, new: Doc, moved: Any) -> None:
         if GOLD not in doc.spans:
             return

@@ -47,6 +47,13 @@ class TextcatTask(Task):
             if record.cats is not None and record.cats_complete:
                 record.cats = {label: record.cats.get(label, 0.0) for label in labels}
 
+    def suggested_settings(self, docs: Sequence[Doc]) -> Dict[str, Any]:
+        """Exclusive if every document has one category."""
+        return {"exclusive": all(len(self.labels(doc)) == 1 for doc in docs)}
+
+    def selecting_score(self, settings: Dict[str, Any]) -> str:
+        return "cats_accuracy" if settings.get("exclusive") else "cats_macro_f"
+
     def signature(self, doc: Doc) -> Tuple[str, ...]:
         return tuple(f"{label}={value}" for label, value in sorted(doc.cats.items()))
 

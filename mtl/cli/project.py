@@ -1,0 +1,52 @@
+"""A new project: `init`."""
+
+from pathlib import Path
+from typing import List
+
+import typer
+
+from mtl.cli.common import app
+from mtl.cli.data import parse_columns
+from mtl.errors import UserError
+
+
+@app.command()
+def init(
+    folder: Path = typer.Argument(..., help="Folder of the new project."),
+    train: List[Path] = typer.Option(..., help="Labelled files of any format: one with all tasks, or one for each (repeatable)."),
+    dev: List[Path] = typer.Option([], help="Dev files, in the same order. Without any, the training files are split."),
+    test: List[Path] = typer.Option([], help="Test files, in the same order."),
+    text: List[Path] = typer.Option([], help="Domain text for continued pretraining (repeatable)."),
+    encoder: str = typer.Option("sentence-transformers/all-MiniLM-L6-v2", help="Hugging Face folder, or a name on the hub."),
+    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+    name: str = typer.Option("", help="Name of the pipeline. Default: that of the folder."),
+    column: List[str] = typer.Option([], help="What a column or key is, as in `mtl convert`."),
+    force: bool = typer.Option(False, help="Write the project even if `mtl check` finds errors."),
+) -> None:
+    """Write a project that runs as it stands, tuned to labelled files.
+
+    \b
+    It looks at the data for heads, exclusive categories or several, window, answer length, steps, batch, rate, and precision.
+    Example: mtl init helpdesk --train tickets.csv --column text=Body --column label=Queue
+    Example: mtl init privacy --train policies.jsonl --train entities.conll --text policies.txt
+    """
+    from mtl.data.check import ERROR, check_lines, worst
+    from mtl.training.project import Project, init_project
+
+    slug = "".join(char if char.isalnum() else "_" for char in (name or folder.name)).strip("_").lower()
+    if not slug or not slug[0].isalpha():
+        raise UserError(f"the name {name or folder.name!r}: give one that begins with a letter, with --name")
+    project = Project(folder, train, dev, test, text, encoder, lang, slug, parse_columns(column))
+    plan, findings = init_project(project, accept=force)
+    for line in check_lines(findings):
+        typer.echo(line)
+    if worst(findings) == ERROR and not force:
+        raise UserError("the data has errors, so nothing was written. Correct them, or accept them with --force")
+    for head, settings in plan.heads.items():
+        shown = ", ".join(f"{key} = {value}" for key, value in settings.items() if key != "factory")
+        typer.echo(f"head {head}" + (f": {shown}" if shown else ""))
+    typer.echo(
+        f"{plan.words:,} words an epoch: {plan.steps:,} steps of {plan.step_words} words, windows of {plan.window} subwords, "
+        f"learning rate {plan.rate:.2g}, {plan.precision}"
+    )
+    typer.echo(f"\n{folder}: cd {folder} && python -m spacy project run all")
