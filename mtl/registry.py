@@ -157,6 +157,9 @@ class Task:
             UserError: The record contradicts itself or the text.
         """
 
+    def to_record(self, doc: Doc, record: "Record") -> None:
+        """Write the document's annotation for this task, gold or predicted, to a record: the reverse of `annotate`."""
+
     def complete(self, records: Sequence["Record"]) -> None:
         """Make the records of all splits consistent before any of them becomes a document."""
 

@@ -13,7 +13,7 @@ from mtl.files import replacing
 
 SECTIONS = {
     "Start": ["init"],
-    "Data": ["convert", "check", "split", "augment"],
+    "Data": ["convert", "check", "split", "export-data", "augment"],
     "Continued pretraining": ["adapt", "distance", "neighbours"],
     "Training": ["steps", "train", "evaluate", "compare"],
     "Changes to a trained pipeline": ["add-head", "retrain-head", "remove-head", "distill", "average", "optimize"],

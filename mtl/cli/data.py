@@ -1,12 +1,12 @@
-"""Labelled data: `convert`, `check`, `split`, `augment`."""
+"""Labelled data: `convert`, `check`, `split`, `export-data`, `augment`."""
 
 import re
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 import typer
 
-from mtl.cli.common import app, parse_setting, write_report
+from mtl.cli.common import app, load_pipeline, parse_setting, write_report
 from mtl.errors import UserError
 from mtl.files import check_target
 
@@ -119,6 +119,43 @@ def split(
         typer.echo(path)
         for what, count in counts.items():
             typer.echo(f"  {count:>7,} {what}")
+
+
+@app.command("export-data")
+def export_data(
+    files: List[Path] = typer.Argument(..., help="Labelled files of any format, or converted ones."),
+    to: str = typer.Option(..., "--to", help="jsonl, prodigy, doccano, label-studio, brat, conll, squad or csv."),
+    out: Path = typer.Option(..., "--out", "-o", help="The file to write; for brat a folder."),
+    pipeline: str = typer.Option("", help="Export what this pipeline predicts on the texts, in place of their annotation."),
+    column: List[str] = typer.Option([], help="What a column or key is, as in `mtl convert`."),
+    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+) -> None:
+    """Write labelled documents, or a pipeline's predictions on them, for the tool that people label in.
+
+    \b
+    Example: mtl export-data new.jsonl --pipeline en_mtl_maintenance --to label-studio --out to_correct.json
+    """
+    from mtl.data.check import read_labelled
+    from mtl.data.export import export_docs
+
+    docs = [item.doc for item in read_labelled({"train": files}, lang, parse_columns(column))]
+    if pipeline:
+        nlp = load_pipeline(pipeline)
+        docs = list(nlp.pipe(asked_again(doc, nlp) for doc in docs))
+    report = export_docs(docs, out, to)
+    typer.echo(f"{len(docs):,} documents -> {out} ({to})")
+    for what, count in report.counts.items():
+        typer.echo(f"  {count:>7,} {what}")
+
+
+def asked_again(doc: Any, nlp: Any) -> Any:
+    """The text of a document for a pipeline, with its questions."""
+    from mtl.registry import registered_tasks
+
+    text = nlp.make_doc(doc.text)
+    for task in registered_tasks():
+        task.copy_inputs(doc, text)
+    return text
 
 
 def parse_columns(given: List[str]) -> Dict[str, str]:

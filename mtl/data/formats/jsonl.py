@@ -21,7 +21,7 @@ from mtl.data.formats.squad import parse_question
 from mtl.data.records import Entity, Question, Record, Report
 from mtl.errors import UserError
 
-KEYS = ("text", "label", "labels", "cats", "entities", "spans", "qas", "questions", "score")
+KEYS = ("text", "label", "labels", "cats", "options", "accept", "entities", "spans", "qas", "questions", "score")
 
 
 def is_own_rows(source: Source) -> bool:
@@ -96,7 +96,10 @@ def _list_of(row: Dict[str, Any], *names: str) -> Optional[List]:
 
 
 def _categories(row: Dict[str, Any]) -> Optional[Dict[str, float]]:
-    """The categories of a row in any of the three forms."""
+    """The categories of a row in any of the three forms, or as Prodigy's choices: "options", of which it has accepted some."""
+    if isinstance(row.get("options"), list) and isinstance(row.get("accept"), list):
+        options = [option.get("id") if isinstance(option, dict) else option for option in row["options"]]
+        return {_label(option, '"options"'): float(option in row["accept"]) for option in options}
     present = [name for name in ("cats", "label", "labels") if row.get(name) is not None]
     if len(present) > 1:
         raise ValueError(f"{' and '.join(map(repr, present))} say the same in different ways; keep one")

@@ -15,7 +15,7 @@ from mtl.data.records import Entity, Record, Report
 from mtl.data.tokenizer import make_tokenizer
 from mtl.errors import UserError
 from mtl.registry import Change, ProbeItem, Score, Task
-from mtl.tasks.ner.offsets import off_tokens, set_off_tokens, split_characters
+from mtl.tasks.ner.offsets import gold_entities, off_tokens, set_off_tokens, split_characters
 
 
 class NERTask(Task):
@@ -48,6 +48,10 @@ class NERTask(Task):
         if record.entities is not None:
             set_entities(doc, record, record.entities, report)
             report.count("documents with entities")
+
+    def to_record(self, doc: Doc, record: Record) -> None:
+        if doc.has_annotation("ENT_IOB"):
+            record.entities = [Entity(*offsets) for offsets in gold_entities(doc)]
 
     def advice(self, docs: Sequence[Doc]) -> List[str]:
         count, characters = sum(len(off_tokens(doc)) for doc in docs), split_characters(docs)

@@ -54,7 +54,7 @@ def register_head(head: "QuestionAnswerer") -> None:
     _heads[id(head)] = head
     needed_by = f"the question answering head {head.name!r}"
     install_extension(Doc, "questions", needed_by, default=None)
-    install_extension(Doc, "answers", needed_by, getter=_answers)
+    install_extension(Doc, "answers", needed_by, getter=predicted_answers)
     install_extension(Doc, "ask", needed_by, method=_ask)
 
 
@@ -98,7 +98,7 @@ def _ask(doc: Doc, question: str, n: Optional[int] = None) -> Union[Answer, List
     return answers[0] if n is None else answers
 
 
-def _answers(doc: Doc) -> Dict[str, Answer]:
+def predicted_answers(doc: Doc) -> Dict[str, Answer]:
     """`doc._.answers`: the best answer to each of `doc._.questions`, by id."""
     if ANSWERS not in doc.spans or "margins" not in doc.spans[ANSWERS].attrs:  # there are none, or they are not ours
         return {}

@@ -6,8 +6,9 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 from spacy.tokens import Doc, SpanGroup
 
 from mtl.data.docs import edge_space_faults
-from mtl.data.records import Record, Report
+from mtl.data.records import GoldAnswer, Question, Record, Report
 from mtl.registry import Change, ProbeItem, Score, Task
+from mtl.tasks.qa.answers import predicted_answers
 from mtl.tasks.qa.cloze import cloze_questions
 from mtl.tasks.qa.gold import (
     GOLD,
@@ -58,6 +59,19 @@ class QATask(Task):
         if record.questions is not None:
             set_gold_questions(doc, record, record.questions, report)
             report.count("documents with questions")
+
+    def to_record(self, doc: Doc, record: Record) -> None:
+        """The gold questions; without any, those that a pipeline has answered."""
+        if gold_questions(doc):
+            record.questions = [
+                Question(key, text, [GoldAnswer(span.start_char, span.text) for span in doc.spans[GOLD] if span.id_ == key])
+                for key, text in gold_questions(doc).items()
+            ]
+        else:
+            record.questions = [
+                Question(key, answer.question, [] if answer.span is None else [GoldAnswer(answer.span.start_char, answer.text)])
+                for key, answer in predicted_answers(doc).items()
+            ] or None
 
     def signature(self, doc: Doc) -> Tuple[str, ...]:
         answers = [(span.start, span.end, span.id_) for span in doc.spans[GOLD]] if GOLD in doc.spans else []

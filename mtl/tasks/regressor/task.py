@@ -47,6 +47,9 @@ class RegressorTask(Task):
             set_gold_number(doc, record.number, self.key)
             report.count("documents with a score")
 
+    def to_record(self, doc: Doc, record: Record) -> None:
+        record.number = gold_number(doc, self.key) if self.is_annotated(doc) else record.number
+
     def signature(self, doc: Doc) -> Tuple[str, ...]:
         return (str(gold_number(doc, self.key)),)
 

@@ -40,6 +40,9 @@ class TextcatTask(Task):
             doc.cats = record.cats
             report.count("documents with categories")
 
+    def to_record(self, doc: Doc, record: Record) -> None:
+        record.cats = dict(doc.cats) or None
+
     def complete(self, records: Sequence[Record]) -> None:
         """Where a file names only the categories that hold, set all others known from any split to 0."""
         labels = sorted({label for record in records for label in record.cats or ()})

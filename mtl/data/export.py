@@ -1,0 +1,195 @@
+"""Documents out again, to where people label: gold annotation or a pipeline's predictions, in the formats that tools import."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
+
+from spacy.tokens import Doc
+
+from mtl.data.formats.docbin import record_of
+from mtl.data.records import Record, Report
+from mtl.errors import UserError, check_choice
+from mtl.files import replacing
+
+HOLDS = 0.5  # degree from which a category is exported where a format knows yes and no only
+Documents = Sequence[Tuple[Record, Doc]]
+
+
+def export_docs(docs: Iterable[Doc], out: Path, format: str) -> Report:
+    """Write documents in a format.
+
+    Args:
+        docs (Iterable[Doc]): With gold annotation, or as a pipeline has predicted.
+        out (Path): The file to write; for brat the folder.
+        format (str): A key of `WRITERS`.
+
+    Returns:
+        Report: How much of each annotation was written, and what the format cannot hold.
+
+    Raises:
+        UserError: There is no such format, or nothing that it can hold.
+    """
+    check_choice("--to", format, tuple(WRITERS))
+    report = Report(format=format)
+    documents = [(record_of(doc, f"document {number}"), doc) for number, doc in enumerate(docs, start=1)]
+    write, held = WRITERS[format]
+    kinds = {
+        "categories": lambda record: record.cats, "entities": lambda record: record.entities,
+        "questions": lambda record: record.questions,
+    }  # fmt: skip
+    for kind, value in kinds.items():
+        having = sum(value(record) is not None for record, _ in documents)
+        if having:
+            report.count(f"documents with {kind}" + ("" if kind in held else f", which {format} does not hold"), having)
+    if not any(value(record) is not None for record, _ in documents for kind, value in kinds.items() if kind in held):
+        raise UserError(f"--to {format}: it holds {', '.join(held)}, and no document has any")
+    with replacing(out, "*.ann" if format == "brat" else "") as partial:
+        write(documents, partial)
+    return report
+
+
+def labels_of(record: Record) -> List[str]:
+    """The categories that hold; of those that compete, the likeliest."""
+    cats = record.cats or {}
+    holding = [label for label, degree in cats.items() if degree >= HOLDS]
+    is_distribution = len(cats) > 1 and abs(sum(cats.values()) - 1) < 1e-3
+    return [max(cats, key=lambda label: cats[label])] if is_distribution and not holding else holding
+
+
+def _rows(documents: Documents) -> Iterator[Dict[str, Any]]:
+    """Our own rows, with everything."""
+    for record, _ in documents:
+        row: Dict[str, Any] = {"text": record.text}
+        if record.cats is not None:
+            row["cats"] = record.cats
+        if record.entities is not None:
+            row["entities"] = [{"start": e.start, "end": e.end, "label": e.label} for e in record.entities]
+        if record.questions is not None:
+            row["qas"] = _questions(record)
+        yield row
+
+
+def _questions(record: Record) -> List[Dict[str, Any]]:
+    return [
+        {"id": question.id, "question": question.text, "is_impossible": not question.answers,
+         "answers": [{"text": answer.text, "answer_start": answer.start} for answer in question.answers]}
+        for question in record.questions or ()
+    ]  # fmt: skip
+
+
+def _prodigy(documents: Documents) -> Iterator[Dict[str, Any]]:
+    for record, doc in documents:
+        tokens = [
+            {"text": token.text, "start": token.idx, "end": token.idx + len(token), "id": token.i, "ws": bool(token.whitespace_)}
+            for token in doc
+        ]
+        row: Dict[str, Any] = {"text": record.text, "tokens": tokens, "answer": "accept"}
+        if record.entities is not None:
+            row["spans"] = [
+                {"start": ent.start_char, "end": ent.end_char, "token_start": ent.start, "token_end": ent.end - 1,
+                 "label": ent.label_}
+                for ent in doc.ents
+            ]  # fmt: skip
+        if record.cats is not None:
+            row |= {"options": [{"id": label, "text": label} for label in record.cats], "accept": labels_of(record)}
+        yield row
+
+
+def _doccano(documents: Documents) -> Iterator[Dict[str, Any]]:
+    for record, _ in documents:
+        if record.entities is not None:
+            yield {"text": record.text, "label": [[e.start, e.end, e.label] for e in record.entities]}
+        elif record.cats is not None:
+            yield {"text": record.text, "label": labels_of(record)}
+
+
+def _label_studio(documents: Documents) -> List[Dict[str, Any]]:
+    tasks = []
+    for record, _ in documents:
+        result: List[Dict[str, Any]] = [
+            {"from_name": "label", "to_name": "text", "type": "labels", "value": {
+                "start": _utf16(record.text, e.start), "end": _utf16(record.text, e.end), "text": record.text[e.start : e.end],
+                "labels": [e.label]}}
+            for e in record.entities or ()
+        ]  # fmt: skip
+        if record.cats is not None:
+            value = {"choices": labels_of(record)}
+            result.append({"from_name": "category", "to_name": "text", "type": "choices", "value": value})
+        tasks.append({"data": {"text": record.text}, "annotations": [{"result": result}]})
+    return tasks
+
+
+def _utf16(text: str, position: int) -> int:
+    """The UTF-16 units before a character, which is what Label Studio counts."""
+    return len(text[:position].encode("utf-16-le")) // 2
+
+
+def _squad(documents: Documents) -> Dict[str, Any]:
+    paragraphs = [
+        {"context": record.text, "qas": [{**qa, "id": f"{number}-{qa['id']}"} for qa in _questions(record)]}
+        for number, (record, _) in enumerate(documents, start=1) if record.questions is not None
+    ]  # fmt: skip
+    return {"version": "v2.0", "data": [{"title": "export", "paragraphs": paragraphs}]}
+
+
+def _write_conll(documents: Documents, path: Path) -> None:
+    lines: List[str] = []
+    for record, doc in documents:
+        if record.entities is None:
+            continue
+        lines += ["-DOCSTART- O", ""]
+        for token in doc:
+            if not token.is_space:
+                lines.append(f"{token.text} " + (f"{token.ent_iob_}-{token.ent_type_}" if token.ent_type_ else "O"))
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _write_csv(documents: Documents, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "labels"])
+        writer.writerows([record.text, "|".join(labels_of(record))] for record, _ in documents if record.cats is not None)
+
+
+def _write_brat(documents: Documents, folder: Path) -> None:
+    folder.mkdir()
+    width = len(str(len(documents)))
+    for number, (record, _) in enumerate(documents, start=1):
+        if record.entities is None:
+            continue
+        with (folder / f"{number:0{width}}.txt").open("w", encoding="utf-8", newline="") as file:
+            file.write(record.text)
+        lines = [
+            f"T{i}\t{e.label.replace(' ', '_')} {e.start} {e.end}\t{' '.join(record.text[e.start : e.end].split())}"
+            for i, e in enumerate(record.entities, start=1)
+        ]
+        (folder / f"{number:0{width}}.ann").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def _as_lines(rows: Callable[[Documents], Iterable[Dict[str, Any]]]) -> Callable[[Documents, Path], None]:
+    def write(documents: Documents, path: Path) -> None:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(documents)), encoding="utf-8")
+
+    return write
+
+
+def _as_json(value: Callable[[Documents], Any]) -> Callable[[Documents, Path], None]:
+    def write(documents: Documents, path: Path) -> None:
+        path.write_text(json.dumps(value(documents), ensure_ascii=False, indent=1), encoding="utf-8")
+
+    return write
+
+
+# name -> the writer, and what the format holds
+WRITERS: Dict[str, Tuple[Callable[[Documents, Path], None], Sequence[str]]] = {
+    "jsonl": (_as_lines(_rows), ("categories", "entities", "questions")),
+    "prodigy": (_as_lines(_prodigy), ("categories", "entities")),
+    "doccano": (_as_lines(_doccano), ("entities", "categories")),
+    "label-studio": (_as_json(_label_studio), ("categories", "entities")),
+    "brat": (_write_brat, ("entities",)),
+    "conll": (_write_conll, ("entities",)),
+    "squad": (_as_json(_squad), ("questions",)),
+    "csv": (_write_csv, ("categories",)),
+}
