@@ -166,7 +166,7 @@ def test_every_arm_can_be_made(project):
     budget = AdaptSettings(max_minutes=0.02, precision="fp32")
     encoders = make_arms(runs, "", [str(project / "domain.txt")], [], budget, print, list(ARMS))
     assert list(encoders) == [BASE, *(arm.title for arm in ARMS.values())]
-    starts = {(encoder.weights, encoder.teacher, encoder.auxiliary) for encoder in encoders.values()}
+    starts = {(encoder.weights, encoder.teacher, encoder.has_auxiliary) for encoder in encoders.values()}
     assert len(starts) == len(encoders)
     for arm in ARMS.values():
         assert len(encoders[arm.title].cost["steps"]) == len(arm.continuations)

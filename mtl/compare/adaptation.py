@@ -53,7 +53,7 @@ def compare_adaptation(runs: Runs, arms: Dict[str, AdaptedEncoder], settings: Co
     }  # fmt: skip
 
 
-TEACHER = "teacher: "
+TEACHER, AUXILIARY = "teacher: ", "auxiliary tasks beside the heads"
 
 
 def _teacher_of(arm: str) -> str:
@@ -65,21 +65,22 @@ def _runs_of(arm: str, encoder: AdaptedEncoder, seed: int, fraction: float, sett
     """The run of an arm, after that of its teacher if it has one."""
     changes = {setting: encoder.name}
     if not encoder.teacher:
-        return [TrainingRun(arm, seed, fraction, changes, variant=encoder.auxiliary)]
+        return [TrainingRun(arm, seed, fraction, changes, variant=AUXILIARY if encoder.has_auxiliary else "")]
     teacher = TrainingRun(_teacher_of(arm), seed, fraction, {setting: encoder.teacher}, keep=True)
     heads = scored_heads(runs.load_config({}), runs.config.name, 1)
     return [teacher, TrainingRun(arm, seed, fraction, changes, teachers=dict.fromkeys(heads, teacher))]
 
 
-def with_auxiliary(config: Config, name: str) -> Config:
-    """The config with an auxiliary head beside the others."""
-    (task,) = (task for task in task_types() if task.name == name)
+def with_auxiliary(config: Config, variant: str) -> Config:
+    """The config with the auxiliary heads that need no teacher beside the others."""
     config = config.copy()
-    config["nlp"]["pipeline"] = [*config["nlp"]["pipeline"], name]
-    config["components"][name] = {"factory": task.factory}
     sections = config["initialize"]["components"]
     (encoder,) = (section["encoder_loader"]["name"] for section in sections.values() if "encoder_loader" in section)
-    sections[name] = task.initialize_settings(encoder)
+    for task in task_types():
+        if task.is_auxiliary and not task.is_taught and task.name not in config["components"]:
+            config["nlp"]["pipeline"] = [*config["nlp"]["pipeline"], task.name]
+            config["components"][task.name] = {"factory": task.factory}
+            sections[task.name] = task.initialize_settings(encoder)
     return config
 
 

@@ -40,13 +40,14 @@ class Arm:
     Args:
         title (str): Its name in reports.
         continuations (Sequence[Continuation]): What the encoder is trained on before the heads, one after the other.
-        auxiliary (str): An auxiliary task that is trained beside the heads. One part of the minutes is left for what that costs.
+        has_auxiliary (bool): Auxiliary tasks, such as masked words, are trained beside the heads. One part of the minutes is left
+            for what that costs.
         is_taught (bool): The heads are trained on the original encoder and taught by heads on the adapted one.
     """
 
     title: str
     continuations: Sequence[Continuation]
-    auxiliary: str = ""
+    has_auxiliary: bool = False
     is_taught: bool = False
 
     @property
@@ -57,7 +58,7 @@ class Arm:
     @property
     def parts(self) -> int:
         """Into how many parts the minutes are divided."""
-        return len(self.continuations) + bool(self.auxiliary)
+        return len(self.continuations) + self.has_auxiliary
 
 
 ARMS = {
@@ -66,7 +67,7 @@ ARMS = {
     "both": Arm("domain, then task text", [Continuation("domain"), Continuation("task")]),
     "near": Arm("domain text near the task's", [Continuation("near")]),
     "causal": Arm("domain text, first causally", [Continuation("domain", {"causal_ratio": 0.7})]),
-    "beside": Arm("domain text, then masked words beside the heads", [Continuation("domain")], auxiliary="masked_lm"),
+    "beside": Arm("domain text, then masked words beside the heads", [Continuation("domain")], has_auxiliary=True),
     "taught": Arm("taught by heads on domain text", [Continuation("domain")], is_taught=True),
 }
 DEFAULT_ARMS = ["task", "domain", "both"]
@@ -80,13 +81,13 @@ class AdaptedEncoder:
         name (str): A Hugging Face folder or a name on the hub.
         cost (Dict[str, Any]): What it cost to adapt: "steps" with the tokens, epochs, seconds and perplexities of each
             continuation.
-        auxiliary (str): See `Arm`.
+        has_auxiliary (bool): See `Arm`.
         teacher (str): The encoder of the heads that teach; empty for none.
     """
 
     name: str
     cost: Dict[str, Any]
-    auxiliary: str = ""
+    has_auxiliary: bool = False
     teacher: str = ""
 
     @property
@@ -148,7 +149,7 @@ def make_arms(
                 raise UserError(f"the arm {name!r}: {error}") from error
         if arm.is_taught:
             encoder = replace(encoders[BASE], cost=encoder.cost, teacher=encoder.name)
-        encoders[arm.title] = replace(encoder, auxiliary=arm.auxiliary)
+        encoders[arm.title] = replace(encoder, has_auxiliary=arm.has_auxiliary)
     return encoders
 
 
