@@ -22,6 +22,7 @@ from conftest import ROOT, gold_doc, make_nlp, overfit, save_tiny
 from spacy.tokens import DocBin
 from spacy.util import load_config
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from mtl.cli.app import app, main
 from mtl.cli.common import SECTIONS
@@ -475,3 +476,8 @@ def test_the_readme_start_has_two_lines():
     block = (ROOT / "README.md").read_text().split("## Start", 1)[1].split("```")[1]
     lines = block.strip().splitlines()[1:] if not block.startswith("\n") else block.strip().splitlines()
     assert len(lines) == 2 and "spacy project run all" in lines[0] and "pytest" in lines[1]
+
+
+def test_the_version_is_shown():
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0 and re.fullmatch(r"spacy-mtl \d+\.\d+\.\d+\n", result.output)

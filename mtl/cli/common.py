@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -45,8 +46,21 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Multi-task spaCy pipelines: adapt one transformer to your text, and train several heads on it together.",
 )
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version, and end the program, if that is wanted."""
+    if wanted:
+        typer.echo(f"spacy-mtl {version('spacy-mtl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit.", callback=show_version, is_eager=True),
+) -> None:
+    """Multi-task spaCy pipelines: adapt one transformer to your text, and train several heads on it together."""
 
 
 def load_pipeline(pipeline: str, overrides: Optional[Dict[str, Any]] = None) -> Any:
