@@ -249,6 +249,19 @@ def sample_recipe() -> str:
     return markdown(["training", *titles.values()], rows)
 
 
+def teacher() -> str:
+    """Entities of BC5CDR on some of the labels: a small encoder alone, a large teacher, and the small one taught by it."""
+    result = read("gain/teacher")
+    rows = []
+    for run in result["runs"]:
+        for name in ("student alone", "teacher", "student taught", "student taught, with relations"):
+            if name in run:
+                scores = [f"{100 * run[name][key]:.1f}" for key in ("ents_f", "ents_p", "ents_r", "ents_char_f")]
+                rows.append([f"{name}, seed {run['seed']}", *scores, f"{run[name]['minutes']:.0f}"])
+    header = [f"{result['documents']} labelled abstracts", "F1", "precision", "recall", "F1 by characters", "minutes"]
+    return markdown(header, rows) + "\n\n" + source("gain/teacher")
+
+
 def recipe() -> str:
     """In-domain perplexity of old and new defaults of `mtl adapt`, at equal minutes."""
     rows = [
@@ -263,6 +276,8 @@ def recipe() -> str:
 TABLES: Dict[str, Callable[[], str]] = {
     "sample_recipe": sample_recipe,
     "recipe": recipe,
+    "teacher": teacher,
+    "legal": lambda: differences("gain/legal", "base", "adapted"),
     "twins": twins,
     "precision": lambda: precision("serving/precision_biomedical"),
     "precision-many": lambda: precision("serving/precision_biomedical_xeon_many"),
