@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from mtl.cli.app import app
 from mtl.data.check import ERROR, NOTE, WARNING, check_data, check_lines, worst
 from mtl.data.convert import convert_splits
+from mtl.errors import UserError
 
 TEXT = "the pump failed on climb out of oslo and was replaced by a spare one from the store in bergen"
 WORDS = tuple(TEXT.split())
@@ -109,6 +110,12 @@ def test_converted_files_and_folders_are_checked_like_their_sources(tmp_path):
     again = check_data({split: [path] for split, path in paths.items()})
     assert kinds(again) == kinds(result) and again["documents"] == result["documents"]
     assert ".spacy, document 1: the same text as" in again["findings"][0]["places"][0]
+
+
+def test_a_missing_file_is_named_before_the_others_are_read(tmp_path):
+    (tmp_path / "train.csv").write_text("no,table")
+    with pytest.raises(UserError, match=r"nowhere\.csv: no such file"):
+        check_data({"train": [tmp_path / "train.csv"], "dev": [tmp_path / "nowhere.csv"]})
 
 
 def test_many_places_are_counted_and_the_first_are_shown(tmp_path):

@@ -151,6 +151,9 @@ def test_what_is_left_out_of_label_studio_is_counted(tmp_path):
     assert [record.text for record in records] == [TEXT, "Nothing."] and records[1].entities == []
     assert report.counts["tasks left out because nobody has annotated them"] == 1
     assert report.counts["offsets in UTF-16 units, converted"] == 2 and report.counts["relations left out"] == 1
+    unknown = {"data": {"text": "x"}, "annotations": [{"result": [{"type": "rectangle", "value": {"x": 1, "y": 2}}]}]}
+    (record,), report = read(write(tmp_path / "unknown.json", [unknown]))
+    assert record.entities is None and report.counts == {"results of another kind left out (x, y)": 1}  # not "none was found"
     with pytest.raises(UserError, match="a Label Studio export without results: nobody has annotated"):
         read(write(tmp_path / "b.json", [nobody]))
     with pytest.raises(UserError, match="item 1: this is a Label Studio export without results: its tasks have no"):

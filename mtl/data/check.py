@@ -110,6 +110,9 @@ def read_labelled(files: Mapping[str, Sequence[Path]], lang: str, columns: Dict[
     except ImportError:
         raise UserError(f"--lang {lang!r}: spaCy has no such language; use a code such as en, de or xx") from None
     nlp.max_length = max(nlp.max_length, 10**9)
+    missing = [path for paths in files.values() for path in paths if not path.exists()]
+    if missing:
+        raise UserError(f"{missing[0]}: no such file")
     for split, paths in files.items():
         for path in paths:
             if path.suffix == ".spacy" or (path.is_dir() and any(path.rglob("*.spacy"))):

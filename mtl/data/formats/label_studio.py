@@ -84,7 +84,7 @@ def _record(text: str, values: List[Tuple[str, Dict[str, Any]]], where: str, rep
             number = float(given)
         else:
             report.count(f"results of another kind left out ({', '.join(sorted(value)) or 'empty'})")
-    if entities is None and cats is None and number is None:
+    if not values:
         entities = []  # annotated, and nothing found
     return Record(text, where, cats=cats, cats_complete=True, entities=entities, number=number)
 
