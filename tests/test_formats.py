@@ -278,6 +278,8 @@ def test_columns_are_named_or_recognised_and_said(tmp_path):
     ]  # fmt: skip
     assert report.counts == {"rows left out because their text is empty": 1}
     assert "text = 'Body', score = 'Grade', category 'urgent', category 'legal'" in report.notes[0]
+    named = write(tmp_path / "c.csv", "text,Queue,tags\nx,A,noise\n")
+    assert [record.cats for record in read(named, label="Queue")[0]] == [{"A": 1.0}]  # usual names do not add to what is named
     several = write(tmp_path / "b.csv", "text,tags\nx,a|b\ny,\n")
     assert [record.cats for record in read(several)[0]] == [{"a": 1.0, "b": 1.0}, {}]
 

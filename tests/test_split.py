@@ -114,6 +114,7 @@ def test_clusters_are_spread_whole_and_by_size(labels, seed):
         (["--fractions", "train=0.8,dev=0.1"], "sum to 1"),
         (["--fractions", "train=most"], "give a name and a number for each split"),
         (["--fractions", "../x=1"], "give a name and a number for each split"),
+        (["--fractions", "train=0.99,dev=0.01"], "dev would be empty"),
         (["--folds", "1"], "--folds = 1"),
         (["--folds", "9"], "5 documents are 5 that differ, too few for 9 splits"),
     ],

@@ -36,8 +36,8 @@ def init(
     slug = "".join(char if char.isalnum() else "_" for char in (name or folder.name)).strip("_").lower()
     if not slug or not slug[0].isalpha():
         raise UserError(f"the name {name or folder.name!r}: give one that begins with a letter, with --name")
-    project = Project(folder, train, dev, test, text, encoder, lang, slug, parse_columns(column))
-    plan, findings = init_project(project, accept=force)
+    project = Project(folder, train, dev, test, text, encoder, lang, slug, parse_columns(column), force)
+    plan, findings = init_project(project)
     for line in check_lines(findings):
         typer.echo(line)
     if worst(findings) == ERROR and not force:

@@ -8,13 +8,12 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
 
-from mtl.data.check import Labelled, read_labelled
+from mtl.data.check import SIMILARITY, Labelled, read_labelled
 from mtl.data.docs import write_docs
 from mtl.data.duplicates import NearDuplicates, normalized
 from mtl.errors import UserError, check_range
 from mtl.registry import registered_tasks
 
-SIMILARITY = 0.8  # from which texts stay together
 Want = Tuple[str, str]  # what splits should have in proportion: a task's label, or a file's documents
 
 
@@ -66,13 +65,15 @@ def split_files(
     if len(clusters) < len(parts):
         raise UserError(f"{len(items)} documents are {len(clusters)} that differ, too few for {len(parts)} splits")
     assigned = assign(clusters, parts, seed)
+    empty = [split for split, numbers in assigned.items() if not numbers]
+    if empty:
+        raise UserError(f"{', '.join(empty)} would be empty: there are too few documents for each label; give larger fractions")
     written: Dict[str, Dict[str, int]] = {}
     for split, numbers in _splits(assigned, list(parts), folds):
         chosen = set(numbers)
         for name in names:
             docs = [item.doc for i, item in enumerate(items) if i in chosen and item.split == name]
             path = out / split / f"{name}.spacy"
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_docs(docs, path)
             written[str(path)] = {"documents": len(docs), **_label_counts(docs)}
     return written

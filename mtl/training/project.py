@@ -42,6 +42,7 @@ class Project:
         lang (str): The language code.
         name (str): Name of the pipeline's package.
         columns (Dict[str, str]): See `read_records`.
+        accepts_errors (bool): Write it even if the data has errors, and convert it without a check.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Project:
     lang: str = "en"
     name: str = "domain"
     columns: Dict[str, str] = field(default_factory=dict)
+    accepts_errors: bool = False
 
     def check(self) -> None:
         """Check what can be checked without reading the files.
@@ -118,12 +120,8 @@ class Plan:
     precision: str
 
 
-def init_project(project: Project, accept: bool = False) -> Tuple[Plan, Dict[str, Any]]:
+def init_project(project: Project) -> Tuple[Plan, Dict[str, Any]]:
     """Look at the data, and write project.yml, configs/pipeline.cfg and README.md.
-
-    Args:
-        project (Project): What the project is made of.
-        accept (bool): Write it even if the data has errors.
 
     Returns:
         Tuple[Plan, Dict[str, Any]]: What was decided, and what `check_data` found.
@@ -140,7 +138,7 @@ def init_project(project: Project, accept: bool = False) -> Tuple[Plan, Dict[str
         "project.yml": project_text(project, plan), "configs/pipeline.cfg": config_text(project, plan),
         "README.md": readme_text(project, plan),
     }  # fmt: skip
-    if worst(findings) == ERROR and not accept:
+    if worst(findings) == ERROR and not project.accepts_errors:
         return plan, findings
     for name, text in files.items():
         (project.folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -197,9 +197,11 @@ def _convert(project: "Project") -> str:
         script = []
         for files_of_task in zip(*project.files.values()):
             files = " ".join(_quoted(project.relative(path)) for path in files_of_task)
-            script.append(f"python -m mtl convert {files} --task {files_of_task[0].stem} --out corpus{options}")
+            unseen = " --allow-unseen" if project.accepts_errors else ""
+            script.append(f"python -m mtl convert {files} --task {files_of_task[0].stem} --out corpus{options}{unseen}")
     checks = " ".join(f"--{part} corpus/{part}" for part in parts)
-    script.append(f"python -m mtl check {checks}")
+    if not project.accepts_errors:
+        script.append(f"python -m mtl check {checks}")
     return _command("convert", "Convert the labelled files to spaCy's format and check them", script, sources,
                     [f"corpus/{part}" for part in parts])  # fmt: skip
 

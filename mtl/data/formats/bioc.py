@@ -86,6 +86,9 @@ def _record(passages: List[Tuple[int, Passage]], where: str, report: Report) -> 
         if passage.get("relations"):
             report.count("relations left out", len(passage["relations"]))
         for annotation in passage.get("annotations", ()):
+            if not annotation["locations"]:
+                report.count("annotations without a place left out")
+                continue
             entities.append(_entity(annotation, text, base, where, report))
     return Record(text, where, entities=entities)
 

@@ -36,13 +36,16 @@ def _record(file: Path, report: Report) -> Record:
     text_file = file.with_suffix(".txt")
     if not text_file.is_file():
         raise UserError(f"{file}: there is no {text_file.name} beside it")
-    with text_file.open(encoding="utf-8-sig", newline="") as opened:  # offsets count line ends as they are
-        text = opened.read()
-    content = file.read_text(encoding="utf-8-sig") if file.stat().st_size else ""
+    try:
+        with text_file.open(encoding="utf-8-sig", newline="") as opened:  # offsets count line ends as they are
+            text = opened.read()
+        content = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: it or {text_file.name} is not UTF-8 ({error}); save both as UTF-8") from None
     entities: Dict[str, Entity] = {}
     attributes: Dict[str, Dict[str, Union[bool, str]]] = {}
     left_out: Counter = Counter()
-    for number, line in enumerate(content.replace("\r\n", "\n").split("\n"), start=1):
+    for number, line in enumerate(content.split("\n"), start=1):
         where = f"{file}, line {number}"
         if line.startswith("T"):
             name, entity = _entity(line, text, where, report)

@@ -35,6 +35,8 @@ def doccano_record(row: Any, where: str, report: Report) -> Record:
                 found = [Entity(item["start_offset"], item["end_offset"], str(item["label"])) for item in row[name]]
                 entities = [*(entities or []), *found]
         labels = row.get("label", row.get("labels"))
+        if labels is not None and not isinstance(labels, list):
+            raise TypeError
         if labels and _is_triple(labels[0]):
             entities = [*(entities or []), *(Entity(start, end, str(label)) for start, end, label in labels)]
         elif labels is not None and (labels or entities is None):

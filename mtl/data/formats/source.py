@@ -86,7 +86,7 @@ class Source:
     def _renamed(self, row: Dict[str, Any], where: str) -> Dict[str, Any]:
         """The row under the names of our keys. Of several files only some may have a name, but a table says what it lacks."""
         for key, name in self.columns.items():
-            if name not in row and self.kind == "table":
+            if name not in row and self.kind in ("table", "parquet"):
                 raise UserError(f"{where}: --column {key}={name}: there is no {name!r}; there are {', '.join(map(repr, row))}")
         present = {key: name for key, name in self.columns.items() if name in row}
         rest = {key: value for key, value in row.items() if key not in present.values() and key not in present}

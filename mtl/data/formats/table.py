@@ -8,6 +8,7 @@ from mtl.errors import UserError
 
 TEXT_NAMES = ("text", "sentence", "content", "document", "body", "abstract", "message", "review", "comment", "description")
 LABEL_NAMES = ("label", "category", "class", "target", "intent", "topic", "sentiment", "tag")
+LIST_NAMES = ("labels", "categories", "tags", "topics")
 SCORE_NAMES = ("score", "rating", "value")
 SEPARATORS = "|;,"
 YES, NO = {"1", "1.0", "true", "yes", "x"}, {"0", "0.0", "false", "no", ""}
@@ -35,9 +36,10 @@ class TableReader:
         names = list(source.first_objects[0]) if source.first_objects else []
         lower = {name.lower().strip(): name for name in reversed(names)}
         self.text = self._column("text", lower, TEXT_NAMES)
-        self.label = self._column("label", lower, LABEL_NAMES)
-        self.labels = self._column("labels", lower, ("labels", "categories", "tags", "topics"))
-        self.score = self._column("score", lower, SCORE_NAMES if not (self.label or self.labels) else ())
+        is_named = any(key in ("label", "labels", "score") or key.startswith("cats:") for key in source.columns)
+        self.label = self._column("label", lower, () if is_named else LABEL_NAMES)
+        self.labels = self._column("labels", lower, () if is_named else LIST_NAMES)
+        self.score = self._column("score", lower, () if is_named or self.label or self.labels else SCORE_NAMES)
         if self.text is None:
             raise UserError(f"{source.path}: which column is the text? There are {_list(names)}. Name it: --column text=NAME")
         if not (self.label or self.labels or self.score or self.cats):
@@ -85,12 +87,12 @@ class TableReader:
         if self.labels and row[self.labels] is not None:
             value = row[self.labels]
             separator = next((mark for mark in SEPARATORS if mark in value), SEPARATORS[0]) if isinstance(value, str) else ""
-            parts = value.split(separator) if isinstance(value, str) else list(value)
+            parts = value.split(separator) if isinstance(value, str) else value if isinstance(value, list) else [value]
             cats |= {str(part).strip(): 1.0 for part in parts if str(part).strip()}
-            return cats
         for name in self.cats:
             cats[name] = _held(row["cats:" + name], name, where)
-        return cats or None
+        has_list = self.labels is not None and row[self.labels] is not None  # an empty one says that none holds
+        return cats if cats or has_list else None
 
 
 def _held(value: Any, name: str, where: str) -> float:
