@@ -70,6 +70,11 @@ def test_the_rate_falls_in_masked_language_modelling_alone():
     assert causal.learning_rate(late, settings) == 1.0 and encoder.learning_rate(late, settings) == pytest.approx(0.01)
 
 
+def test_a_detour_of_a_decoder_is_refused(tiny):
+    with pytest.raises(UserError, match=r'causal-ratio is a detour.*is "clm"'):
+        Adaptation(tiny("gpt2"), AdaptSettings(causal_ratio=0.5, **SMALL))
+
+
 @pytest.mark.parametrize(
     "change, message",
     [({"causal_ratio": 0.95}, "causal-ratio"), ({"causal_ratio": 0.2, "objective": "clm"}, 'objective = "clm"')],

@@ -147,7 +147,7 @@ def test_compare_adaptation(project, capsys):
 def test_every_arm_gets_the_same_minutes(project):
     """An arm with two continuations halves them."""
     runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
-    budget = AdaptSettings(max_minutes=0.02, precision="fp32")
+    budget = AdaptSettings(max_minutes=0.02, precision="fp32", head_only_ratio=0.5)
     arms = make_arms(runs, "", [str(project / "domain.txt")], [], budget, print)
     minutes = {file.parent.name: json.loads(file.read_text()) for file in (project / "out" / "encoders").glob("*/adapt.json")}
     given = {name: report["settings"]["max_minutes"] for name, report in minutes.items()}
@@ -163,7 +163,7 @@ def test_every_arm_can_be_made(project):
     """Each has its own encoder, of as many continuations as it says, within the minutes."""
     pytest.importorskip("bm25s", reason="finds neighbours: pip install spacy-mtl[neighbours]")
     runs = Runs(project / "config.cfg", [project / "dev.spacy"], project / "out")
-    budget = AdaptSettings(max_minutes=0.02, precision="fp32")
+    budget = AdaptSettings(max_minutes=0.02, precision="fp32", head_only_ratio=0.5)
     encoders = make_arms(runs, "", [str(project / "domain.txt")], [], budget, print, list(ARMS))
     assert list(encoders) == [BASE, *(arm.title for arm in ARMS.values())]
     starts = {(encoder.weights, encoder.teacher, encoder.has_auxiliary) for encoder in encoders.values()}

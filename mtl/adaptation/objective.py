@@ -155,6 +155,8 @@ def load_objective(encoder: str, settings: AdaptSettings) -> Objective:
     tokenizer = load_tokenizer(encoder)
     mask_id = tokenizer.mask_token_id
     name = _objective_name(encoder, settings, mask_id is not None)
+    if settings.causal_ratio and name not in ("mlm", "span_mlm"):
+        raise UserError(f'causal-ratio is a detour of objective = "mlm" or "span_mlm", and that of {encoder!r} is "{name}"')
     device = _device(settings.device)
     torch.manual_seed(settings.seed)  # for a head that the checkpoint lacks
     loss_function: LossFunction = rtd_loss if name == "rtd" else masked_loss

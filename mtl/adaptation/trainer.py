@@ -56,7 +56,8 @@ class Trainer:
         checkpoint = self._start()
         with ProgressBar(total_steps, self.progress.step, self.settings.max_minutes) as bar:
             for phase in remaining_phases(self.objective, self.settings, self.progress, total_steps):
-                bar.begin(phase)
+                if phase.parameters:
+                    bar.begin(phase)
                 self._train_phase(phase, checkpoint, bar)
                 checkpoint = None
                 if phase.name == "head":

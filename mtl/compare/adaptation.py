@@ -76,8 +76,9 @@ def with_auxiliary(config: Config, variant: str) -> Config:
     config = config.copy()
     sections = config["initialize"]["components"]
     (encoder,) = (section["encoder_loader"]["name"] for section in sections.values() if "encoder_loader" in section)
+    present = {section.get("factory") for section in config["components"].values()}
     for task in task_types():
-        if task.is_auxiliary and not task.is_taught and task.name not in config["components"]:
+        if task.is_auxiliary and not task.is_taught and task.factory not in present:
             config["nlp"]["pipeline"] = [*config["nlp"]["pipeline"], task.name]
             config["components"][task.name] = {"factory": task.factory}
             sections[task.name] = task.initialize_settings(encoder)

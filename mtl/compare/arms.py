@@ -185,8 +185,9 @@ class _Maker:
         if kind != "near":
             return labelled if kind == "task" else self.domain
         files = [*map(Path, labelled), *text_files(self.domain)]
-        out = self.runs.folder / "near" / key_of({"files": [sha256_of(file) for file in files]})
+        held_out = [str(path) for path in self.runs.data]
+        hashes = [sha256_of(file) for file in [*files, *labelled_files(held_out)]]
+        out = self.runs.folder / "near" / key_of({"files": hashes, "k": NEIGHBOURS})
         if not out.exists():
-            held_out = [str(path) for path in self.runs.data]
             pick_neighbours(labelled, self.domain, out, NeighbourSettings(NEIGHBOURS), held_out, self.echo)
         return [str(out / "neighbours.jsonl")]

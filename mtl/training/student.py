@@ -140,7 +140,7 @@ def teach_student(
     prepare_work(work, config, [*learned_from, *dev, *folders], resume=True)
     if settings.min_confidence and count:
         _check_confidence(config, unlabelled, settings.min_confidence)
-    students = _rounds(config, work, settings, dev, echo, stdout)
+    students = _rounds(config, work, settings, dev if count else [], echo, stdout)
     measured = measure_pipelines({**_by_name(pipelines), **students}, dev, echo)
     report = {
         "encoder": Path(encoder).name, "steps": config["training"]["max_steps"], "texts": count, "students": measured,
@@ -159,7 +159,7 @@ def _rounds(
     for name in names:
         echo(f"\n{name}:")
         if not (work / name / "finished").exists():
-            if settings.min_precision:
+            if settings.min_precision and dev:  # there are none if no text depends on it
                 require_precision(config, dev, settings.min_precision, echo)
             if train_config(config, work / name, stdout=stdout)[1]:
                 raise KeyboardInterrupt

@@ -61,8 +61,6 @@ class TokenRelations(Head):
         weight (float): Factor on the loss, before the weighting.
     """
 
-    learned_settings = ("labels", "width")
-
     def __init__(
         self, vocab, model: Model, name: str = "relations", *, relation_heads: int, max_tokens: int, weight: float
     ) -> None:
