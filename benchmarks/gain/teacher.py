@@ -3,9 +3,10 @@
     python benchmarks/gain/teacher.py OUT.json --train ner.spacy --dev dev.spacy --teacher ENCODER --documents 50 --seeds 2 \
         --work FOLDER
 
-For each seed, some of the training documents are drawn. On these the student's encoder is trained alone, and the teacher's. Then
-`mtl distill --student` teaches the student on these documents and on the texts of the others, or on --text. All in bf16. `mtl
-convert` makes the files from PubTator's. Finished parts in the work folder are not repeated.
+For each seed, some of the training documents are drawn, and the teacher is trained on them. `mtl distill --student` teaches the
+student on these documents and on the texts of the others, or on --text. Then the student's encoder is trained alone, and, with
+--control-steps, once more for longer. All in bf16. `mtl convert` makes the files from PubTator's. Finished parts in
+the work folder are not repeated.
 """
 
 import argparse
@@ -23,6 +24,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from environment import environment  # noqa: E402
 
 STUDENT = "sentence-transformers/all-MiniLM-L6-v2"
+SETTINGS = ("documents", "steps", "teacher_steps", "control_steps", "words", "epochs", "split_at", "threads")
 SCORES = ("ents_f", "ents_p", "ents_r", "ents_char_f")
 CONFIG = ROOT / "benchmarks" / "gain" / "entities.cfg"
 
@@ -70,17 +72,20 @@ def run(arguments: argparse.Namespace, seed: int) -> Dict[str, Any]:
     others = draw(arguments, seed, folder)
     texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in others))
     result: Dict[str, Any] = {"seed": seed, "documents": arguments.documents}
-    for name, encoder, rate in (("student alone", STUDENT, 3e-4), ("teacher", arguments.teacher, arguments.teacher_rate)):
-        out = folder / name.replace(" ", "-")
-        minutes = timed(out, lambda out=out, encoder=encoder, rate=rate: command(
+
+    def train(name: str, encoder: str, rate: float, steps: int) -> None:
+        out = folder / name.replace(" ", "-").replace(",", "")
+        minutes = timed(out, lambda: command(
             arguments, "mtl", "train", CONFIG, "--output", out, "--set", f"paths.ner={folder / 'labelled.spacy'}", "--set",
-            f"paths.dev={arguments.dev}", "--set", f"paths.encoder={encoder}", "--set", f"training.max_steps={arguments.steps}",
-            "--set", f"training.batcher.size={arguments.words}", "--set", f"training.eval_frequency={arguments.steps}", "--set",
+            f"paths.dev={arguments.dev}", "--set", f"paths.encoder={encoder}", "--set", f"training.max_steps={steps}",
+            "--set", f"training.batcher.size={arguments.words}", "--set", f"training.eval_frequency={steps}", "--set",
             f"training.optimizer.learn_rate.peak_rate={rate}", "--set", f"system.seed={seed}", "--set",
             f"nlp.tokenizer.split_at={json.dumps(arguments.split_at)}"))  # fmt: skip
-        result[name] = {"minutes": minutes, **scores(arguments, out / "model-last", out)}
+        result[name] = {"minutes": minutes, "steps": steps, **scores(arguments, out / "model-last", out)}
         print(seed, name, result[name], flush=True)
-    ways = {"student taught": [], "student taught, with relations": ["--auxiliary", "relations"]}
+
+    train("teacher", arguments.teacher, arguments.teacher_rate, arguments.teacher_steps or arguments.steps)
+    ways: Dict[str, List[str]] = {"student taught": [], "student taught, with relations": ["--auxiliary", "relations"]}
     for name, more in list(ways.items())[: 2 if arguments.relations else 1]:
         out = folder / name.replace(" ", "-").replace(",", "")
         minutes = timed(out, lambda out=out, more=more: command(
@@ -89,6 +94,9 @@ def run(arguments: argparse.Namespace, seed: int) -> Dict[str, Any]:
             arguments.epochs, "--seed", seed, "--out", out, *more))  # fmt: skip
         result[name] = {"minutes": minutes, **scores(arguments, out / "student", out)}
         print(seed, name, result[name], flush=True)
+    train("student alone", STUDENT, 3e-4, arguments.steps)
+    if arguments.control_steps:
+        train("student alone, as long", STUDENT, 3e-4, arguments.control_steps)
     return result
 
 
@@ -101,6 +109,8 @@ def main() -> None:
     parser.add_argument("--teacher-rate", type=float, default=1e-4)
     parser.add_argument("--documents", type=int, default=50)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--teacher-steps", type=int, default=0, help="As many as --steps by default")
+    parser.add_argument("--control-steps", type=int, default=0, help="Train the student alone once more, for so many steps")
     parser.add_argument("--words", type=int, default=1000)
     parser.add_argument("--epochs", type=float, default=8.0, help="Of the student, over texts and labelled documents")
     parser.add_argument("--text", default="", help="Instead of the texts of the other documents")
@@ -112,7 +122,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.text = [arguments.text] if arguments.text else []
     runs = [run(arguments, seed) for seed in range(arguments.seeds)]
-    settings = {key: getattr(arguments, key) for key in ("documents", "steps", "words", "epochs", "split_at", "threads")}
+    settings = {key: getattr(arguments, key) for key in SETTINGS}
     found = {"teacher": Path(arguments.teacher).name, "student": STUDENT, **settings, "runs": runs}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({**found, "environment": environment()}, indent=2) + "\n")
