@@ -10,6 +10,7 @@ _API = {
     "convert": "mtl.api",
     "evaluate": "mtl.api",
     "package": "mtl.api",
+    "read": "mtl.api",
     "train": "mtl.api",
     "Answer": "mtl.tasks.qa.answers",
     "UserError": "mtl.errors",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Union
 
 if TYPE_CHECKING:
     from spacy.language import Language
+    from spacy.tokens import Doc
 
     from mtl.data.records import Report
 
@@ -20,7 +21,7 @@ def _silent(line: str) -> None:
 
 def convert(
     files: Dict[str, PathLike], out: PathLike, *, format: str = "auto", lang: str = "en", allow_unseen: bool = False,
-    columns: Optional[Dict[str, str]] = None,
+    columns: Optional[Dict[str, str]] = None, encoding: str = "utf-8", repair: Sequence[str] = (), sentences: int = 1,
 ) -> Dict[str, "Report"]:  # fmt: skip
     """Convert labelled files to spaCy's format, and check them against each other.
 
@@ -31,6 +32,9 @@ def convert(
         lang (str): The language whose tokenizer is used, as in `spacy.blank`.
         allow_unseen (bool): Accept labels that the training data lacks.
         columns (Optional[Dict[str, str]]): What a column or key of the files is: {"text": "Body", "label": "Type"}.
+        encoding (str): Of text files, as Python names it.
+        repair (Sequence[str]): What to repair in place of refusing it: "offsets", "tags".
+        sentences (int): Sentences in a document of CoNLL files that do not say where documents end.
 
     Returns:
         Dict[str, Report]: By split, what was read, repaired and left out.
@@ -39,10 +43,40 @@ def convert(
         UserError: A file cannot be read, or contradicts itself or the training data.
     """
     from mtl.data.convert import convert_splits
+    from mtl.data.formats.source import make_reading
 
     sources = {split: Path(file) for split, file in files.items()}
     targets = {split: Path(out) / f"{split}.spacy" for split in files}
-    return convert_splits(sources, targets, format=format, lang=lang, shard_size=2000, allow_unseen=allow_unseen, columns=columns)
+    reading = make_reading(format, columns, encoding, repair, sentences)
+    return convert_splits(sources, targets, reading=reading, lang=lang, allow_unseen=allow_unseen)
+
+
+def read(
+    path: PathLike, *, format: str = "auto", lang: str = "en", columns: Optional[Dict[str, str]] = None,
+    encoding: str = "utf-8", repair: Sequence[str] = (), sentences: int = 1,
+) -> List["Doc"]:  # fmt: skip
+    """Read a labelled file of any format that `convert` reads.
+
+    Args:
+        path (PathLike): The file, a folder of files of one format, or an archive of either.
+        format (str): A format's name, as in `mtl convert --format`, or "auto" to recognise it.
+        lang (str): The language whose tokenizer is used, as in `spacy.blank`.
+        columns (Optional[Dict[str, str]]): What a column or key of the file is: {"text": "Body", "label": "Type"}.
+        encoding (str): Of text files, as Python names it.
+        repair (Sequence[str]): What to repair in place of refusing it: "offsets", "tags".
+        sentences (int): Sentences in a document of CoNLL files that do not say where documents end.
+
+    Returns:
+        List[Doc]: The documents with their annotation.
+
+    Raises:
+        UserError: The file cannot be read, or contradicts itself.
+    """
+    from mtl.data.check import read_labelled
+    from mtl.data.formats.source import make_reading
+
+    reading = make_reading(format, columns, encoding, repair, sentences)
+    return [item.doc for item in read_labelled({"train": [Path(path)]}, lang, reading)]
 
 
 def train(config: PathLike, output: PathLike, *, overrides: Optional[Dict[str, Any]] = None, resume: bool = True) -> "Language":

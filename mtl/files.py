@@ -33,6 +33,7 @@ def replacing(path: Union[str, Path], marker: str = "") -> Iterator[Path]:
     Raises:
         UserError: The disk is full, or there is something at `path` that must not be replaced.
     """
+    absent = [parent for parent in Path(path).resolve().parents if not parent.exists()]
     check_target(path, marker)
     requested, path = path, Path(path).resolve()
     workspace = None
@@ -54,6 +55,17 @@ def replacing(path: Union[str, Path], marker: str = "") -> Iterator[Path]:
             if not path.exists() and (workspace / "old").exists():
                 os.replace(workspace / "old", path)
             shutil.rmtree(workspace)
+        if not path.exists():
+            _remove_empty(absent)
+
+
+def _remove_empty(folders: List[Path]) -> None:
+    """Remove those of the folders, innermost first, that nothing was written to."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def workplace(path: Path) -> Path:

@@ -2,12 +2,14 @@
 
 import sys
 import time
-from typing import IO, Callable, Optional
+from typing import IO, Any, Callable, Iterable, Iterator, Optional, TypeVar
 
 from tqdm import tqdm
 
 Echo = Callable[[str], None]  # shows a line
 SECONDS_BETWEEN_LINES = 30.0  # if there is no terminal to draw a bar on
+SECONDS_BEFORE_BAR = 2.0  # of work that counts items
+T = TypeVar("T")
 
 
 def silent(line: str) -> None:
@@ -19,6 +21,60 @@ def show_progress(line: str) -> None:
     if sys.stderr.isatty():
         sys.stderr.write(line)
         sys.stderr.flush()
+
+
+class CountProgress:
+    """How many items are done, how fast, and the time left: a bar on a terminal, otherwise a line every 30 seconds.
+
+    Work of under two seconds shows nothing.
+
+    Args:
+        what (str): What is done, as in "reading train.jsonl".
+        unit (str): What is counted, as in "documents".
+        total (Optional[int]): How many there are; None if that is not known.
+        stream (Optional[IO]): Where to write; stderr by default.
+    """
+
+    def __init__(self, what: str, unit: str, total: Optional[int] = None, stream: Optional[IO] = None) -> None:
+        self.what, self.unit, self.total, self.stream = what, unit, total, stream or sys.stderr
+        self.count = self.characters = 0
+        self.started = self.shown = time.monotonic()
+        self.bar: Optional[tqdm] = None
+
+    def __enter__(self) -> "CountProgress":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def over(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, counted as they pass."""
+        for item in items:
+            yield item
+            self.advance()
+
+    def advance(self, count: int = 1, characters: int = 0) -> None:
+        """Count items, and their characters if a rate in megabytes is to be shown."""
+        self.count += count
+        self.characters += characters
+        now = time.monotonic()
+        if self.stream.isatty():
+            if self.bar is None and now - self.started >= SECONDS_BEFORE_BAR:
+                self.bar = tqdm(
+                    total=self.total, initial=self.count, unit=f" {self.unit}", desc=self.what, file=self.stream, leave=False,
+                    dynamic_ncols=True,
+                )  # fmt: skip
+            elif self.bar is not None:
+                self.bar.update(count)
+        elif now - self.shown >= SECONDS_BETWEEN_LINES:
+            self.shown = now
+            rate = self.count / (now - self.started)
+            size = f", {self.characters / 1e6 / (now - self.started):.1f} MB/s" if self.characters else ""
+            left = f", about {(self.total - self.count) / rate:,.0f} s left" if self.total else ""
+            total = f" of {self.total:,}" if self.total else ""
+            self.stream.write(f"{self.what}: {self.count:,}{total} {self.unit}, {rate:,.0f} a second{size}{left}\n")
+            self.stream.flush()
 
 
 class StepProgress:

@@ -106,7 +106,7 @@ def test_converted_files_and_folders_are_checked_like_their_sources(tmp_path):
     result = check(tmp_path, rows(20), [{"text": LEAK, "label": "A"}])
     files = {split: tmp_path / f"{split}.jsonl" for split in ("train", "dev")}
     paths = {split: tmp_path / "converted" / split for split in files}
-    convert_splits(files, paths, format="auto", lang="en", shard_size=7, allow_unseen=False)
+    convert_splits(files, paths, shard_size=7)
     again = check_data({split: [path] for split, path in paths.items()})
     assert kinds(again) == kinds(result) and again["documents"] == result["documents"]
     assert ".spacy, document 1: the same text as" in again["findings"][0]["places"][0]

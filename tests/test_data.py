@@ -1,7 +1,6 @@
 """Formats of labelled files, their repair, their checks, and their conversion."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from mtl.data.convert import convert_splits
 from mtl.data.docs import read_docs, record_to_doc, write_docs
 from mtl.data.formats.conll import read_conll
 from mtl.data.formats.detect import detect_format, read_records
-from mtl.data.formats.source import Source
+from mtl.data.formats.source import Reading, Source
 from mtl.data.records import Entity, GoldAnswer, Question, Record, Report
 from mtl.errors import UserError
 from mtl.tasks.qa.gold import gold_questions
@@ -30,7 +29,7 @@ def convert_text(tmp_path, text, name="file", format="auto"):
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     report = Report()
-    return [record_to_doc(record, NLP, report) for record in read_records(path, report, format)], report
+    return [record_to_doc(record, NLP, report) for record in read_records(path, report, Reading(format))], report
 
 
 def entities(doc):
@@ -242,7 +241,7 @@ def test_mentions_off_token_boundaries_are_left_unannotated(tmp_path):
         (b'{"text": "\\ud83d", "label": "A"}\n', ["line 1", "half a character"]),
         (b'{"data": [{"paragraphs": [{"context": 5, "qas": []}]}]}\n', ["article 0", "paragraph 0", "context"]),
         (b'{"data": ["x"]}\n', ["article 0", "the shape of SQuAD JSON"]),
-        ("caf\xe9".encode("utf-16"), ["UTF-16"]),
+        ("caf\xe9".encode("utf-16-le"), ["not a text file", "UTF-16", "--encoding utf-16-le"]),
         (b"PK\0\0", ["not a text file"]),
         (b"hello\n", ["unknown format", "--format"]),
     ],
@@ -268,9 +267,9 @@ def test_the_format_is_detected_by_content(tmp_path):
         ('{"text": "data"}\n', "jsonl"),
     ):
         (tmp_path / "file.json").write_text(text)
-        assert detect_format(tmp_path / "file.json") == format
+        assert detect_format(Source(tmp_path / "file.json")) == format
     (tmp_path / "file.json").write_text(json.dumps(json.loads(squad("x", [])), indent=1))
-    assert detect_format(tmp_path / "file.json") == "squad"
+    assert detect_format(Source(tmp_path / "file.json")) == "squad"
 
 
 def convert(tmp_path, train, dev, **kwargs):
@@ -278,7 +277,7 @@ def convert(tmp_path, train, dev, **kwargs):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "dev")}
     paths = {name: tmp_path / "out" / f"{name}.spacy" for name in files}
-    options = {"format": "auto", "lang": "en", "shard_size": 10, "allow_unseen": False, **kwargs}
+    options = {"shard_size": 10, **kwargs}
     return convert_splits(files, paths, **options), paths
 
 
@@ -374,8 +373,8 @@ def test_the_public_files_are_read_completely():
     }
     for name, (format, count) in files.items():
         report = Report()
-        path = os.path.join(DATA, name)
-        assert detect_format(path) == format
+        path = Path(DATA) / name
+        assert detect_format(Source(path)) == format
         docs = [record_to_doc(record, NLP, report) for record in read_records(path, report)]
         assert len(docs) == count
         assert not report.counts.get("answers left out because their text is not near the offset")

@@ -112,7 +112,6 @@ def test_convert_says_how_long_questions_and_answers_are(tmp_path):
     reports = convert_splits(
         {"train": tmp_path / "train.jsonl"},
         {"train": tmp_path / "train.spacy"},
-        format="auto",
         lang="en",
         shard_size=2000,
         allow_unseen=False,

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from mtl.cli.app import app
 from mtl.data.docs import record_to_doc
 from mtl.data.formats.detect import FORMATS, detect_format, read_records
-from mtl.data.formats.label_studio import characters_of_utf16
-from mtl.data.formats.source import Source
+from mtl.data.formats.mentions import characters_of_utf16
+from mtl.data.formats.source import Reading, Source
 from mtl.data.records import Report
 from mtl.errors import UserError
 
@@ -34,7 +34,7 @@ def write(path, content):
 
 def read(path, format="auto", **columns):
     report = Report()
-    return list(read_records(path, report, format, columns)), report
+    return list(read_records(path, report, Reading(format, columns))), report
 
 
 def found(record):
@@ -130,7 +130,7 @@ def test_an_export_is_recognised_and_read(tmp_path, name):
     if name == "IO tags":  # nothing tells such a file from any other table
         records, _ = read(path, "conll")
     else:
-        assert detect_format(path) == format
+        assert detect_format(Source(path)) == format
         records, report = read(path)
         assert report.format == FORMATS[format].title
     assert found(records[0]) == entities and records[0].cats == cats
@@ -141,7 +141,7 @@ def test_a_file_keeps_its_format_whatever_it_is_called(tmp_path):
     for format, file, content, *_ in EXPORTS.values():
         if format not in ("table", "conll"):
             path = write(tmp_path / f"x{'.jsonl' if file.endswith('l') else '.json'}", content)
-            assert detect_format(path.rename(tmp_path / "x.dat")) == format
+            assert detect_format(Source(path.rename(tmp_path / "x.dat"))) == format
 
 
 def test_what_is_left_out_of_label_studio_is_counted(tmp_path):
@@ -192,7 +192,7 @@ def test_brat_folders_and_files_are_read(tmp_path):
         (tmp_path / f"{name}.ann").write_text(BRAT, encoding="utf-8")
     (tmp_path / "alone.txt").write_text("no annotation")
     records, report = read(tmp_path)
-    assert detect_format(tmp_path) == "brat" and len(records) == 2 and found(records[0]) == BOTH
+    assert detect_format(Source(tmp_path)) == "brat" and len(records) == 2 and found(records[0]) == BOTH
     assert [entity.attributes for entity in records[0].entities] == [{"Negated": True}, {"Grade": "high"}]
     assert report.counts == {"texts left out because they have no .ann file": 1, "relations left out": 2, "notes left out": 2}
     for file in ("one.txt", "one.ann"):
@@ -244,7 +244,7 @@ MRQA = [
 @pytest.mark.parametrize("rows, name", [([FLAT], "7"), (MRQA, "q9"), ({"data": [FLAT]}, "7")])
 def test_flat_squad_and_mrqa_are_questions(tmp_path, rows, name):
     path = write(tmp_path / ("a.jsonl" if isinstance(rows, list) else "a.json"), rows)
-    assert detect_format(path) == "squad"
+    assert detect_format(Source(path)) == "squad"
     (record,), _ = read(path)
     assert [(question.id, question.answers[0].text) for question in record.questions] == [(name, "pump")]
 
@@ -445,9 +445,11 @@ def test_a_reader_of_another_package_is_tried_first(tmp_path, monkeypatch):
     own = detect.Format("mine", lambda source: source.path.suffix == ".mine", lambda source, report: iter([Record("x", "here")]))
     point = type("Point", (), {"name": "mine", "load": staticmethod(lambda: own)})
     monkeypatch.setattr(detect, "entry_points", lambda group: [point] if group == "mtl_formats" else [])
+    detect.all_formats.cache_clear()
     write(tmp_path / "a.mine", [{"text": "y"}])
     (record,), report = read(tmp_path / "a.mine")
     assert record.text == "x" and report.format == "mine"
+    detect.all_formats.cache_clear()
 
 
 def test_a_source_is_read_once_for_its_kind(tmp_path):

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from mtl.cli.app import app
 from mtl.data.check import check_data
 from mtl.data.docs import read_docs
+from mtl.data.formats.source import Reading
 from mtl.data.split import Cluster, assign, split_files
 from mtl.errors import UserError
 
@@ -73,14 +74,14 @@ def test_a_column_of_a_table_can_be_the_group_and_check_sees_it(tmp_path):
     lines = [f"{row['text']},{row['label']},p{i // 4}" for i, row in enumerate(rows(40))]
     (tmp_path / "a.csv").write_text("text,label,patient\n" + "\n".join(lines))
     columns = {"group": "patient"}
-    split_files([tmp_path / "a.csv"], tmp_path / "out", {"train": 0.5, "dev": 0.5}, columns=columns)
+    split_files([tmp_path / "a.csv"], tmp_path / "out", {"train": 0.5, "dev": 0.5}, reading=Reading(columns=columns))
     dev = set(texts(tmp_path / "out" / "dev" / "a.spacy"))
     assert len(dev) == 20 and all(
         len({row["text"] in dev for row in rows(40)[4 * i : 4 * i + 4]}) == 1 for i in range(10)
     )  # fmt: skip
     for name, part in (("x", lines[:22]), ("y", lines[22:])):
         (tmp_path / f"{name}.csv").write_text("text,label,patient\n" + "\n".join(part))
-    result = check_data({"train": [tmp_path / "x.csv"], "dev": [tmp_path / "y.csv"]}, columns=columns)
+    result = check_data({"train": [tmp_path / "x.csv"], "dev": [tmp_path / "y.csv"]}, reading=Reading(columns=columns))
     (finding,) = [f for f in result["findings"] if f["kind"] == "group in two splits"]
     assert finding["count"] == 2 and "of the group 'p5'" in finding["places"][0]
 

@@ -4,7 +4,7 @@ from glob import glob
 from pathlib import Path
 from typing import Iterator, List, Sequence
 
-from mtl.data.records import parse_json, stream_lines
+from mtl.data.text_files import parse_json, stream_lines
 from mtl.errors import UserError
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz", ".parquet", ".spacy")

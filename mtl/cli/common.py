@@ -4,7 +4,7 @@ import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Annotated, Any, Dict, List, Optional, Tuple
 
 import typer
 from typer.core import TyperGroup
@@ -39,6 +39,20 @@ class SectionedGroup(TyperGroup):
                     ]
                 )
 
+
+# Options of the commands that read labelled files.
+FormatOption = Annotated[str, typer.Option("--format", help="Input format, if it is not recognised; a wrong name lists all.")]
+ColumnOption = Annotated[
+    List[str], typer.Option("--column", help="What a column or key is: text=Body, label=Type, cats=urgent (repeatable).")
+]
+EncodingOption = Annotated[str, typer.Option("--encoding", help="Encoding of text files, such as cp1252.")]
+RepairOption = Annotated[
+    List[str], typer.Option("--repair", help="Repair offsets or tags in place of refusing them (repeatable).")
+]
+SentencesOption = Annotated[
+    int, typer.Option("--sentences-per-document", help="For CoNLL files that do not say where documents end.")
+]
+LangOption = Annotated[str, typer.Option("--lang", help="Language code of the tokenizer, as in spacy.blank.")]
 
 app = typer.Typer(
     name="mtl",
@@ -99,7 +113,7 @@ def read_text_argument(argument: str) -> str:
     Raises:
         UserError: The text is empty or not UTF-8, or the file is not a text file.
     """
-    from mtl.data.records import read_text
+    from mtl.data.text_files import read_text
 
     text = argument
     if argument == "-":

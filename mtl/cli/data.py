@@ -1,13 +1,25 @@
 """Labelled data: `convert`, `check`, `split`, `export-data`, `augment`."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import typer
 
-from mtl.cli.common import app, load_pipeline, parse_setting, write_report
-from mtl.errors import UserError
+from mtl.cli.common import (
+    ColumnOption,
+    EncodingOption,
+    FormatOption,
+    LangOption,
+    RepairOption,
+    SentencesOption,
+    app,
+    load_pipeline,
+    parse_setting,
+    write_report,
+)
+from mtl.errors import UserError, check_choice
 from mtl.files import check_target
 
 MAX_NOTES = 5  # of each file
@@ -19,13 +31,20 @@ def convert(
     out: Path = typer.Option(..., "--out", "-o", help="Output folder."),
     names: str = typer.Option("train,dev,test", help="Names of the output files, in the order of the input files."),
     task: str = typer.Option("", help="Write OUT/train/TASK.spacy instead of OUT/train.spacy."),
-    format: str = typer.Option("auto", help="Input format, if it is not recognised; a wrong name lists all."),
-    column: List[str] = typer.Option([], help="What a column or key is: text=Body, label=Type, cats=urgent (repeatable)."),
-    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+    format: FormatOption = "auto",
+    column: ColumnOption = [],
+    encoding: EncodingOption = "utf-8",
+    repair: RepairOption = [],
+    sentences: SentencesOption = 1,
+    lang: LangOption = "en",
     shard_size: int = typer.Option(
         0, help="Write folders of files with this many documents each, which stream from disk. 0: one file."
     ),
     allow_unseen: bool = typer.Option(False, "--allow-unseen", help="Accept dev and test labels that the training data lacks."),
+    spelling: str = typer.Option(
+        "ask", help="Labels that differ in case or blanks alone: merge, keep, refuse; ask does that where there is a terminal."
+    ),
+    report_file: Optional[Path] = typer.Option(None, "--report", help="Also write all counts and notes as JSON."),
 ) -> None:
     """Convert labelled files to spaCy's format and check them.
 
@@ -35,7 +54,7 @@ def convert(
     Checks: character offsets, labels, and documents that occur in two splits.
     Example: mtl convert train.jsonl dev.jsonl test.jsonl --out corpus/spacy
     """
-    from mtl.data.convert import convert_splits
+    from mtl.data.formats.source import make_reading
 
     splits = [name.strip() for name in names.split(",")]
     if len(files) > len(splits):
@@ -43,10 +62,16 @@ def convert(
     if len(set(splits)) < len(splits) or not all(re.fullmatch(r"\w[\w.-]*", split) for split in splits):
         raise UserError(f"--names {names!r}: the names must differ, and consist of letters, digits, '-', '_' and '.'")
     paths = _output_paths(out, splits, task, is_sharded=shard_size > 0)
-    reports = convert_splits(
-        dict(zip(splits, files)), paths, format=format, lang=lang, shard_size=shard_size or 2000, allow_unseen=allow_unseen,
-        columns=parse_columns(column),
-    )  # fmt: skip
+    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
+    reports = _converted(
+        dict(zip(splits, files)),
+        paths,
+        spelling,
+        reading=reading,
+        lang=lang,
+        shard_size=shard_size or 2000,
+        allow_unseen=allow_unseen,
+    )
     for split, report in reports.items():
         typer.echo(f"{files[splits.index(split)]} ({report.format}) -> {paths[split]}")
         for what, count in report.counts.items():
@@ -57,6 +82,26 @@ def convert(
             typer.echo(f"          ... and {len(report.notes) - MAX_NOTES:,} more notes like these")
         for line in report.advice:
             typer.echo(f"  {line}")
+    if report_file is not None:
+        write_report(
+            report_file, {split: {"counts": r.counts, "notes": r.notes, "advice": r.advice} for split, r in reports.items()}
+        )
+
+
+def _converted(files: Dict[str, Path], paths: Dict[str, Path], spelling: str, **options: Any) -> Dict[str, Any]:
+    """Convert the files; where labels differ in case or blanks alone, ask if they are the same."""
+    from mtl.data.convert import convert_splits
+    from mtl.data.labels import SPELLINGS, SpellingsDiffer
+
+    check_choice("--spelling", spelling, ("ask", *SPELLINGS))
+    try:
+        return convert_splits(files, paths, spelling=spelling if spelling != "ask" else "refuse", **options)  # type: ignore[arg-type]
+    except SpellingsDiffer as error:
+        if spelling != "ask" or not sys.stdin.isatty():
+            raise
+        typer.echo(str(error))
+        same = typer.confirm("Are they the same label?", default=True)
+        return convert_splits(files, paths, spelling="merge" if same else "keep", **options)
 
 
 @app.command()
@@ -64,8 +109,12 @@ def check(
     train: List[Path] = typer.Option(..., help="Training files of all tasks, of any format or converted (repeatable)."),
     dev: List[Path] = typer.Option([], help="Dev files (repeatable)."),
     test: List[Path] = typer.Option([], help="Test files (repeatable)."),
-    column: List[str] = typer.Option([], help="What a column or key is, as in `mtl convert`."),
-    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+    format: FormatOption = "auto",
+    column: ColumnOption = [],
+    encoding: EncodingOption = "utf-8",
+    repair: RepairOption = [],
+    sentences: SentencesOption = 1,
+    lang: LangOption = "en",
     strict: bool = typer.Option(False, help="Fail on warnings as well."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Also write the findings as JSON."),
 ) -> None:
@@ -76,11 +125,13 @@ def check(
     Example: mtl check --train corpus/spacy/train.spacy --dev corpus/spacy/dev.spacy --test corpus/spacy/test.spacy
     """
     from mtl.data.check import ERROR, WARNING, check_data, check_lines, worst
+    from mtl.data.formats.source import make_reading
 
     if out is not None:
         check_target(out)
+    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
     files = {split: paths for split, paths in (("train", train), ("dev", dev), ("test", test)) if paths}
-    result = check_data(files, lang=lang, columns=parse_columns(column))
+    result = check_data(files, lang=lang, reading=reading)
     for line in check_lines(result):
         typer.echo(line)
     if out is not None:
@@ -96,8 +147,12 @@ def split(
     out: Path = typer.Option(..., "--out", "-o", help="Output folder."),
     fractions: str = typer.Option("train=0.8,dev=0.1,test=0.1", help="Fraction of the documents in each split."),
     folds: int = typer.Option(0, help="Instead, write so many folds of train and dev for cross-validation."),
-    column: List[str] = typer.Option([], help="What a column or key is, as in `mtl convert`; group=NAME is kept together."),
-    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+    format: FormatOption = "auto",
+    column: ColumnOption = [],
+    encoding: EncodingOption = "utf-8",
+    repair: RepairOption = [],
+    sentences: SentencesOption = 1,
+    lang: LangOption = "en",
     seed: int = typer.Option(0, help="Random seed."),
 ) -> None:
     """Split labelled files, all tasks at once, with every label in proportion.
@@ -106,6 +161,7 @@ def split(
     Documents of one group, and those with the same or nearly the same text, stay together, over all files.
     Example: mtl split reports.jsonl --column group=aircraft --out corpus/spacy
     """
+    from mtl.data.formats.source import make_reading
     from mtl.data.split import split_files
 
     parts = {}
@@ -114,7 +170,8 @@ def split(
         if not re.fullmatch(r"\w[\w-]*", name) or not isinstance(value, (int, float)):
             raise UserError(f"--fractions {fractions}: give a name and a number for each split, as in train=0.8,dev=0.2")
         parts[name] = float(value)
-    written = split_files(files, out, parts, seed=seed, folds=folds, lang=lang, columns=parse_columns(column))
+    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
+    written = split_files(files, out, parts, seed=seed, folds=folds, lang=lang, reading=reading)
     for path, counts in written.items():
         typer.echo(path)
         for what, count in counts.items():
@@ -127,8 +184,12 @@ def export_data(
     to: str = typer.Option(..., "--to", help="jsonl, prodigy, doccano, label-studio, brat, conll, squad or csv."),
     out: Path = typer.Option(..., "--out", "-o", help="The file to write; for brat a folder."),
     pipeline: str = typer.Option("", help="Export what this pipeline predicts on the texts, in place of their annotation."),
-    column: List[str] = typer.Option([], help="What a column or key is, as in `mtl convert`."),
-    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+    format: FormatOption = "auto",
+    column: ColumnOption = [],
+    encoding: EncodingOption = "utf-8",
+    repair: RepairOption = [],
+    sentences: SentencesOption = 1,
+    lang: LangOption = "en",
 ) -> None:
     """Write labelled documents, or a pipeline's predictions on them, for the tool that people label in.
 
@@ -136,9 +197,12 @@ def export_data(
     Example: mtl export-data new.jsonl --pipeline en_mtl_maintenance --to label-studio --out to_correct.json
     """
     from mtl.data.check import read_labelled
-    from mtl.data.export import export_docs
+    from mtl.data.export import check_export, export_docs
+    from mtl.data.formats.source import make_reading
 
-    docs = [item.doc for item in read_labelled({"train": files}, lang, parse_columns(column))]
+    check_export(out, to)
+    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
+    docs = [item.doc for item in read_labelled({"train": files}, lang, reading)]
     if pipeline:
         nlp = load_pipeline(pipeline)
         docs = list(nlp.pipe(asked_again(doc, nlp) for doc in docs))

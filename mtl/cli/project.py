@@ -5,7 +5,7 @@ from typing import List
 
 import typer
 
-from mtl.cli.common import app
+from mtl.cli.common import ColumnOption, EncodingOption, FormatOption, LangOption, RepairOption, SentencesOption, app
 from mtl.cli.data import parse_columns
 from mtl.errors import UserError
 
@@ -18,9 +18,13 @@ def init(
     test: List[Path] = typer.Option([], help="Test files, in the same order."),
     text: List[Path] = typer.Option([], help="Domain text for continued pretraining (repeatable)."),
     encoder: str = typer.Option("sentence-transformers/all-MiniLM-L6-v2", help="Hugging Face folder, or a name on the hub."),
-    lang: str = typer.Option("en", help="Language code of the tokenizer, as in spacy.blank."),
+    lang: LangOption = "en",
     name: str = typer.Option("", help="Name of the pipeline. Default: that of the folder."),
-    column: List[str] = typer.Option([], help="What a column or key is, as in `mtl convert`."),
+    format: FormatOption = "auto",
+    column: ColumnOption = [],
+    encoding: EncodingOption = "utf-8",
+    repair: RepairOption = [],
+    sentences: SentencesOption = 1,
     force: bool = typer.Option(False, help="Write the project even if `mtl check` finds errors."),
 ) -> None:
     """Write a project that runs as it stands, tuned to labelled files.
@@ -31,12 +35,14 @@ def init(
     Example: mtl init privacy --train policies.jsonl --train entities.conll --text policies.txt
     """
     from mtl.data.check import ERROR, check_lines, worst
+    from mtl.data.formats.source import make_reading
     from mtl.training.project import Project, init_project
 
     slug = "".join(char if char.isalnum() else "_" for char in (name or folder.name)).strip("_").lower()
     if not slug or not slug[0].isalpha():
         raise UserError(f"the name {name or folder.name!r}: give one that begins with a letter, with --name")
-    project = Project(folder, train, dev, test, text, encoder, lang, slug, parse_columns(column), force)
+    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
+    project = Project(folder, train, dev, test, text, encoder, lang, slug, reading, force)
     plan, findings = init_project(project)
     for line in check_lines(findings):
         typer.echo(line)

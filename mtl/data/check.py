@@ -4,14 +4,16 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
-import spacy
 from spacy.tokens import Doc
 
-from mtl.data.docs import docbin_files, read_docs, record_to_doc
+from mtl.data.convert import check_columns
+from mtl.data.docs import blank_pipeline, docbin_files, read_docs, record_to_doc
 from mtl.data.duplicates import NearDuplicates, normalized
 from mtl.data.formats.detect import read_records
+from mtl.data.formats.rows import HUB
+from mtl.data.formats.source import Reading
 from mtl.data.records import Report
 from mtl.errors import UserError
 from mtl.registry import Task, registered_tasks
@@ -66,15 +68,13 @@ class Labelled:
     group: str = ""
 
 
-def check_data(
-    files: Mapping[str, Sequence[Path]], *, lang: str = "en", columns: Optional[Dict[str, str]] = None
-) -> Dict[str, Any]:
+def check_data(files: Mapping[str, Sequence[Path]], *, lang: str = "en", reading: Reading = Reading()) -> Dict[str, Any]:
     """Check labelled files of any format, or converted ones.
 
     Args:
         files (Mapping[str, Sequence[Path]]): By split, its files, of all tasks; "train" has to be there.
         lang (str): The language whose tokenizer is used for files that are not converted yet.
-        columns (Optional[Dict[str, str]]): See `read_records`.
+        reading (Reading): How to read files that are not converted yet.
 
     Returns:
         Dict[str, Any]: "documents" by split, "annotated" by task and split, and "findings", errors first.
@@ -82,7 +82,7 @@ def check_data(
     Raises:
         UserError: A file cannot be read.
     """
-    items = list(read_labelled(files, lang, columns or {}))
+    items = list(read_labelled(files, lang, reading))
     tasks = [task for task in registered_tasks() if not task.is_auxiliary]
     present = [task for task in tasks if any(task.is_annotated(item.doc) for item in items)]
     findings = [
@@ -99,20 +99,17 @@ def check_data(
     }
 
 
-def read_labelled(files: Mapping[str, Sequence[Path]], lang: str, columns: Dict[str, str]) -> Iterator[Labelled]:
+def read_labelled(files: Mapping[str, Sequence[Path]], lang: str, reading: Reading) -> Iterator[Labelled]:
     """Read the files of each split.
 
     Raises:
         UserError: A file cannot be read, or there is no such language.
     """
-    try:
-        nlp = spacy.blank(lang)
-    except ImportError:
-        raise UserError(f"--lang {lang!r}: spaCy has no such language; use a code such as en, de or xx") from None
-    nlp.max_length = max(nlp.max_length, 10**9)
-    missing = [path for paths in files.values() for path in paths if not path.exists()]
+    nlp = blank_pipeline(lang)
+    missing = [path for paths in files.values() for path in paths if not (path.exists() or str(path).startswith(HUB))]
     if missing:
         raise UserError(f"{missing[0]}: no such file")
+    reports: List[Report] = []
     for split, paths in files.items():
         for path in paths:
             if path.suffix == ".spacy" or (path.is_dir() and any(path.rglob("*.spacy"))):
@@ -120,13 +117,16 @@ def read_labelled(files: Mapping[str, Sequence[Path]], lang: str, columns: Dict[
                     for number, doc in enumerate(read_docs(file, nlp.vocab), start=1):
                         yield Labelled(doc, f"{file}, document {number}", split, doc.text)
                 continue
-            records = list(read_records(path, Report(), columns=columns))
+            reports.append(Report())
+            records = list(read_records(path, reports[-1], reading))
             for task in registered_tasks():
                 task.complete(records)
             for record in records:
-                yield Labelled(
-                    record_to_doc(record, nlp, Report()), record.where, split, record.text, str(record.extra.get(GROUP) or "")
-                )
+                group = record.extra.get(GROUP)
+                doc = record_to_doc(record, nlp, Report())
+                yield Labelled(doc, record.where, split, record.text, "" if group is None else str(group))
+    if reports:
+        check_columns(reading, reports)
 
 
 # The texts themselves

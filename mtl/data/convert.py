@@ -1,111 +1,172 @@
 """Convert the splits of a data set together, and check them against each other."""
 
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, Iterator, List, Tuple
 
-import spacy
+from spacy.language import Language
 from spacy.tokens import Doc
 
-from mtl.data.docs import record_to_doc, write_docs
+from mtl.data.docs import blank_pipeline, record_to_doc, replacing_docs, save_docs
 from mtl.data.formats.detect import read_records
+from mtl.data.formats.jsonl import KEYS
+from mtl.data.formats.source import Reading
+from mtl.data.labels import Spelling, settle_spellings
 from mtl.data.records import Record, Report
 from mtl.errors import UserError, check_range
+from mtl.progress import CountProgress
 from mtl.registry import registered_tasks, task_types
+
+ADVISED = 5000  # training documents that are looked at for advice
+Label = Tuple[str, str]  # what the task calls its annotation, label
+
+
+@dataclass
+class Split:
+    """A split while it is converted.
+
+    Args:
+        file (Path): The labelled file.
+        report (Report): What was read, repaired and left out.
+        records (List[Record]): Its documents, until they are converted.
+        first (Dict[Label, str]): Each label -> where it was first seen.
+        is_annotated (bool): Whether a document has an annotation.
+    """
+
+    file: Path
+    report: Report = field(default_factory=Report)
+    records: List[Record] = field(default_factory=list)
+    first: Dict[Label, str] = field(default_factory=dict)
+    is_annotated: bool = False
 
 
 def convert_splits(
     files: Dict[str, Path],
     paths: Dict[str, Path],
     *,
-    format: str,
-    lang: str,
-    shard_size: int,
-    allow_unseen: bool,
-    columns: Optional[Dict[str, str]] = None,
+    reading: Reading = Reading(),
+    lang: str = "en",
+    shard_size: int = 2000,
+    allow_unseen: bool = False,
+    spelling: Spelling = "refuse",
 ) -> Dict[str, Report]:
     """Convert the file of each split. Nothing is written unless all of them can be converted.
+
+    The records are held in memory, the documents are not if `paths` are folders.
 
     Args:
         files (Dict[str, Path]): By split, the labelled file. The first is the training data, which the others are checked
             against.
         paths (Dict[str, Path]): By split, the `.spacy` file or folder to write.
-        format (str): The format of the files, or "auto".
+        reading (Reading): How to read the files.
         lang (str): The language whose tokenizer is used, as in `spacy.blank`.
         shard_size (int): Documents in a shard, where a folder is written.
         allow_unseen (bool): Accept labels that the training data lacks.
-        columns (Optional[Dict[str, str]]): Key of a row that has another name in the files -> that name.
+        spelling (Spelling): What to do with labels that differ in case or blanks alone: see `settle_spellings`.
 
     Raises:
         UserError: A file cannot be read, holds no annotation, or has a label that the training data lacks.
     """
     check_range("--shard-size", shard_size, 1)
-    try:
-        nlp = spacy.blank(lang)
-    except ImportError:
-        raise UserError(f"--lang {lang!r}: spaCy has no such language; use a code such as en, de or xx") from None
-    nlp.max_length = max(nlp.max_length, 10**9)  # the limit protects spaCy's parser, which does not run here
-    reports = {split: Report() for split in files}
-    records = {split: list(read_records(file, reports[split], format, columns)) for split, file in files.items()}
-    for split, file in files.items():
-        if not records[split]:
-            raise UserError(f"{file}: no document in it")
+    nlp = blank_pipeline(lang)
+    splits = {name: Split(file) for name, file in files.items()}
+    for split in splits.values():
+        with CountProgress(f"reading {split.file}", "documents") as progress:
+            split.records += progress.over(read_records(split.file, split.report, reading))
+        if not split.records:
+            raise UserError(f"{split.file}: no document in it")
+        _count_unread_keys(split)
+    check_columns(reading, [split.report for split in splits.values()])
+    records = [record for split in splits.values() for record in split.records]
+    settle_spellings(records, spelling, next(iter(splits.values())).report)
     for task in registered_tasks():
-        task.complete([record for split in records.values() for record in split])
-    docs: Dict[str, List[Doc]] = {
-        split: [record_to_doc(record, nlp, reports[split]) for record in records[split]] for split in files
-    }
-    train, *others = files
-    for split, file in files.items():
-        _check_annotated(docs[split], file)
-        _count_unread_keys(records[split], reports[split])
+        task.complete(records)
+    train, *others = splits.values()
     for split in others:
-        _check_labels(docs[train], docs[split], records[split], files[train], allow_unseen, reports[split])
-        _note_repeated(records[train], records[split], train, reports[split])
-    for task in registered_tasks():
-        reports[train].advice += task.advice(docs[train])
-    for split in files:
-        write_docs(docs[split], paths[split], shard_size)
-    return reports
+        _note_repeated(train, split)
+    with ExitStack() as stack:
+        for name, split in splits.items():
+            partial = stack.enter_context(replacing_docs(paths[name]))
+            advised: List[Doc] = []
+            save_docs(_docs(split, nlp, advised), partial, None if paths[name].suffix == ".spacy" else shard_size)
+            _check_annotated(split)
+            if split is train:
+                train.report.advice += [line for task in registered_tasks() for line in task.advice(advised)]
+        for split in others:
+            _check_labels(train, split, allow_unseen)
+    return {name: split.report for name, split in splits.items()}
 
 
-def _check_annotated(docs: List[Doc], file: Path) -> None:
-    tasks = [task for task in registered_tasks() if not task.is_auxiliary]
-    if not any(task.is_annotated(doc) for doc in docs for task in tasks):
+def _docs(split: Split, nlp: Language, advised: List[Doc]) -> Iterator[Doc]:
+    """The documents of a split, whose records are given up on the way."""
+    tasks = registered_tasks()
+    with CountProgress(f"converting {split.file}", "documents", len(split.records)) as progress:
+        split.records.reverse()
+        while split.records:
+            record = split.records.pop()
+            doc = record_to_doc(record, nlp, split.report)
+            for task in tasks:
+                if task.is_annotated(doc):
+                    split.is_annotated |= not task.is_auxiliary
+                    for label in task.labels(doc):
+                        split.first.setdefault((task.title, label), record.where)
+            if len(advised) < ADVISED:
+                advised.append(doc)
+            progress.advance(1, len(record.text))
+            yield doc
+
+
+def check_columns(reading: Reading, reports: List[Report]) -> None:
+    """Check that every column that was named is in one of the files.
+
+    Raises:
+        UserError: One is in none.
+    """
+    found = {key for report in reports for key in report.columns}
+    for key, name in reading.columns.items():
+        if key not in found:
+            raise UserError(f"--column {key.split(':')[0]}={name}: no file has {name!r}")
+
+
+def _check_annotated(split: Split) -> None:
+    if not split.is_annotated:
+        count, title = split.report.counts["documents"], split.report.format
         raise UserError(
-            f'{file}: none of its {len(docs):,} documents has an annotation; JSON Lines are read for "label", "labels", '
-            f'"cats", "entities", "spans", "qas", "questions" and "score"'
+            f"{split.file}, read as {title}: none of its {count:,} documents has an annotation; rows are read for "
+            f'"label", "labels", "cats", "entities", "spans", "qas", "questions" and "score". Name others with --column, as in '
+            f"label=Type"
         )
 
 
-def _count_unread_keys(records: List[Record], report: Report) -> None:
-    """Count the keys of JSON Lines documents that no task reads."""
+def _count_unread_keys(split: Split) -> None:
+    """Count the keys of JSON Lines documents that no task reads, and name the key that one may stand for."""
     claimed = {key for task in task_types() for key in task.json_keys} | {"group"}  # which `mtl split` and `mtl check` read
-    for record in records:
+    for record in split.records:
         for key in record.extra:
             if key not in claimed:
-                report.count(f"documents with {key!r}, which is not read")
+                split.report.count(f"documents with {key!r}, which is not read")
+    for what in [what for what in split.report.counts if what.endswith("which is not read")]:
+        key = what.split("'")[1] if "'" in what else what
+        meant = get_close_matches(key.lower(), [*KEYS, *claimed], n=1, cutoff=0.8)
+        if meant:
+            split.report.counts[f"{what}; is {meant[0]!r} meant?"] = split.report.counts.pop(what)
 
 
-def _labels(doc: Doc) -> Set[Tuple[str, str]]:
-    """The document's labels, each with what its task calls its annotation."""
-    return {(task.title, label) for task in registered_tasks() if task.is_annotated(doc) for label in task.labels(doc)}
+def _check_labels(train: Split, other: Split, allow_unseen: bool) -> None:
+    for (title, label), where in sorted(other.first.items()):
+        if (title, label) in train.first:
+            continue
+        names = ", ".join(sorted(name for kind, name in train.first if kind == title)) or "none"
+        message = f"{where}: {title}: {label!r} does not occur in {train.file}; known: {names}"
+        if not allow_unseen:
+            raise UserError(f"{message}. Correct it, or accept it with --allow-unseen")
+        other.report.note("labels that the training data lacks", message)
 
 
-def _check_labels(
-    train: List[Doc], other: List[Doc], records: List[Record], file: Path, allow_unseen: bool, report: Report
-) -> None:
-    known = {label for doc in train for label in _labels(doc)}
-    for doc, record in zip(other, records):
-        for title, label in sorted(_labels(doc) - known):
-            names = ", ".join(sorted(name for kind, name in known if kind == title)) or "none"
-            message = f"{record.where}: {title}: {label!r} does not occur in {file}; known: {names}"
-            if not allow_unseen:
-                raise UserError(f"{message}. Correct it, or accept it with --allow-unseen")
-            report.note("labels that the training data lacks", message)
-
-
-def _note_repeated(train: List[Record], other: List[Record], name: str, report: Report) -> None:
-    seen = {record.text: record.where for record in train}
-    for record in other:
+def _note_repeated(train: Split, other: Split) -> None:
+    seen = {record.text: record.where for record in train.records}
+    for record in other.records:
         if record.text in seen:
-            report.note(f"documents that are in {name} too", f"{record.where}: the same text as {seen[record.text]}")
+            other.report.note("documents that are in train too", f"{record.where}: the same text as {seen[record.text]}")

@@ -1,8 +1,9 @@
 """Records to spaCy Docs, and Docs to and from `.spacy` files that stream from disk."""
 
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, ContextManager, Iterable, Iterator, List, Optional, Tuple, Union
 
+import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
@@ -24,6 +25,20 @@ def record_to_doc(record: Record, nlp: Language, report: Report) -> Doc:
     for task in registered_tasks():
         task.annotate(doc, record, report)
     return doc
+
+
+def blank_pipeline(lang: str) -> Language:
+    """The language's tokenizer, for texts of any length.
+
+    Raises:
+        UserError: spaCy has no such language.
+    """
+    try:
+        nlp = spacy.blank(lang)
+    except ImportError:
+        raise UserError(f"--lang {lang!r}: spaCy has no such language; use a code such as en, de or xx") from None
+    nlp.max_length = max(nlp.max_length, 10**9)  # the limit protects spaCy's parser, which does not run here
+    return nlp
 
 
 def bare_doc(doc: Doc, vocab: Vocab) -> Doc:
@@ -90,20 +105,28 @@ def write_docs(docs: Iterable[Doc], path: Union[str, Path], shard_size: int = 20
     Returns:
         int: How many Docs were written.
     """
-    path = Path(path)
-    is_file = path.suffix == ".spacy"
+    with replacing_docs(path) as partial:
+        return save_docs(docs, partial, None if Path(path).suffix == ".spacy" else shard_size)
+
+
+def replacing_docs(path: Union[str, Path]) -> ContextManager[Path]:
+    """Replace a `.spacy` file, or a folder of them: see `replacing`."""
+    return replacing(path, "" if Path(path).suffix == ".spacy" else "*.spacy")
+
+
+def save_docs(docs: Iterable[Doc], path: Path, shard_size: Optional[int]) -> int:
+    """Write Docs to a new folder of shards, or to one file if the size of shards is None. Returns how many."""
+    if shard_size is not None:
+        path.mkdir()
     total = shard = 0
     docbin = DocBin()
-    with replacing(path, "" if is_file else "*.spacy") as partial:
-        if not is_file:
-            partial.mkdir()
-        for doc in docs:
-            if not is_file and len(docbin) >= shard_size:
-                docbin.to_disk(partial / f"{shard:05d}.spacy")
-                docbin, shard = DocBin(), shard + 1
-            docbin.add(doc)
-            total += 1
-        docbin.to_disk(partial if is_file else partial / f"{shard:05d}.spacy")
+    for doc in docs:
+        if shard_size is not None and len(docbin) >= shard_size:
+            docbin.to_disk(path / f"{shard:05d}.spacy")
+            docbin, shard = DocBin(), shard + 1
+        docbin.add(doc)
+        total += 1
+    docbin.to_disk(path if shard_size is None else path / f"{shard:05d}.spacy")
     return total
 
 

@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 from mtl.data.formats.docbin import record_of
 from mtl.data.records import Record, Report
 from mtl.errors import UserError, check_choice
-from mtl.files import replacing
+from mtl.files import check_target, replacing
 
 HOLDS = 0.5  # degree from which a category is exported where a format knows yes and no only
 Documents = Sequence[Tuple[Record, Doc]]
@@ -30,7 +30,7 @@ def export_docs(docs: Iterable[Doc], out: Path, format: str) -> Report:
     Raises:
         UserError: There is no such format, or nothing that it can hold.
     """
-    check_choice("--to", format, tuple(WRITERS))
+    check_export(out, format)
     report = Report(format=format)
     documents = [(record_of(doc, f"document {number}"), doc) for number, doc in enumerate(docs, start=1)]
     write, held = WRITERS[format]
@@ -44,9 +44,23 @@ def export_docs(docs: Iterable[Doc], out: Path, format: str) -> Report:
             report.count(f"documents with {kind}" + ("" if kind in held else f", which {format} does not hold"), having)
     if not any(value(record) is not None for record, _ in documents for kind, value in kinds.items() if kind in held):
         raise UserError(f"--to {format}: it holds {', '.join(held)}, and no document has any")
-    with replacing(out, "*.ann" if format == "brat" else "") as partial:
+    with replacing(out, _marker(format)) as partial:
         write(documents, partial)
     return report
+
+
+def check_export(out: Path, format: str) -> None:
+    """Check what can be checked before there are documents.
+
+    Raises:
+        UserError: There is no such format, or there is something at the path that must not be replaced.
+    """
+    check_choice("--to", format, tuple(WRITERS))
+    check_target(out, _marker(format))
+
+
+def _marker(format: str) -> str:
+    return "*.ann" if format == "brat" else ""
 
 
 def labels_of(record: Record) -> List[str]:

@@ -4,13 +4,14 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 from spacy.tokens import Doc
 
 from mtl.data.check import SIMILARITY, Labelled, read_labelled
 from mtl.data.docs import write_docs
 from mtl.data.duplicates import NearDuplicates, normalized
+from mtl.data.formats.source import Reading
 from mtl.errors import UserError, check_range
 from mtl.registry import registered_tasks
 
@@ -32,7 +33,7 @@ class Cluster:
 
 def split_files(
     files: Sequence[Path], out: Path, fractions: Dict[str, float], *, seed: int = 0, folds: int = 0, lang: str = "en",
-    columns: Optional[Dict[str, str]] = None,
+    reading: Reading = Reading(),
 ) -> Dict[str, Dict[str, int]]:  # fmt: skip
     """Split files and write the parts in spaCy's format.
 
@@ -43,7 +44,7 @@ def split_files(
         seed (int): Seed of the order in which equal choices are made.
         folds (int): Instead, so many folds of train and dev, whose dev parts are all documents; 0 for none.
         lang (str): The language whose tokenizer is used.
-        columns (Optional[Dict[str, str]]): See `read_records`; "group" names what stays together, such as a patient.
+        reading (Reading): How to read the files; its column "group" names what stays together, such as a patient.
 
     Returns:
         Dict[str, Dict[str, int]]: By file that was written, how often it has each label.
@@ -59,7 +60,7 @@ def split_files(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"two files are called {twice!r}, and outputs are named by their files: rename one")
-    items = [item for path in files for item in read_labelled({path.stem: [path]}, lang, columns or {})]
+    items = list(read_labelled({path.stem: [path] for path in files}, lang, reading))
     clusters = make_clusters(items)
     parts = {f"part{i}": 1 / folds for i in range(folds)} if folds else fractions
     if len(clusters) < len(parts):

@@ -9,6 +9,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from mtl.data.check import ERROR, Labelled, check_data, read_labelled, worst
+from mtl.data.formats.source import Reading
 from mtl.encoder.pretrained.sources import load_config, load_tokenizer
 from mtl.encoder.runtime.device import faster_in_bf16, pick_device
 from mtl.errors import UserError
@@ -41,7 +42,7 @@ class Project:
         encoder (str): A Hugging Face folder or a name on the hub.
         lang (str): The language code.
         name (str): Name of the pipeline's package.
-        columns (Dict[str, str]): See `read_records`.
+        reading (Reading): How to read the files.
         accepts_errors (bool): Write it even if the data has errors, and convert it without a check.
     """
 
@@ -53,7 +54,7 @@ class Project:
     encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
     lang: str = "en"
     name: str = "domain"
-    columns: Dict[str, str] = field(default_factory=dict)
+    reading: Reading = field(default_factory=Reading)
     accepts_errors: bool = False
 
     def check(self) -> None:
@@ -131,8 +132,8 @@ def init_project(project: Project) -> Tuple[Plan, Dict[str, Any]]:
     """
     project.check()
     config = load_config(project.encoder)  # a wrong name is found first
-    findings = check_data(project.files, lang=project.lang, columns=project.columns)
-    items = list(read_labelled(project.files, project.lang, project.columns))
+    findings = check_data(project.files, lang=project.lang, reading=project.reading)
+    items = list(read_labelled(project.files, project.lang, project.reading))
     plan = make_plan(items, config.hidden_size, project.encoder, bool(project.dev))
     files = {
         "project.yml": project_text(project, plan), "configs/pipeline.cfg": config_text(project, plan),

@@ -1,6 +1,10 @@
 """The files of a new project, as text with comments."""
 
+import json
+import shlex
 from typing import TYPE_CHECKING, Any, List
+
+from mtl.data.formats.source import Reading
 
 if TYPE_CHECKING:
     from mtl.training.project import Plan, Project
@@ -151,7 +155,7 @@ def project_text(project: "Project", plan: "Plan") -> str:
 
 
 def _adapt(project: "Project", scored: str) -> str:
-    text = " ".join(_quoted(project.relative(path)) for path in project.text)
+    text = " ".join(shlex.quote(project.relative(path)) for path in project.text)
     held_out = " ".join(f"--decontaminate {split}" for split in dict.fromkeys(["corpus/dev", scored]))
     return _command(
         "adapt", "Continue the encoder's pretraining on the domain text",
@@ -186,17 +190,16 @@ def _after(project: "Project", scored: str) -> str:
 
 def _convert(project: "Project") -> str:
     """The step that makes corpus/train, corpus/dev and corpus/test."""
-    options = "".join(f" --column {_quoted(_column(key, name))}" for key, name in project.columns.items())
-    options += f" --lang {project.lang}"
+    options = _reading_options(project.reading) + f" --lang {project.lang}"
     parts = ["train", "dev", *(["test"] if project.test or not project.dev else [])]
     sources = [project.relative(path) for paths in project.files.values() for path in paths]
     if not project.dev:
-        files = " ".join(_quoted(project.relative(path)) for path in project.train)
+        files = " ".join(shlex.quote(project.relative(path)) for path in project.train)
         script = [f"python -m mtl split {files} --out corpus{options}"]
     else:
         script = []
         for files_of_task in zip(*project.files.values()):
-            files = " ".join(_quoted(project.relative(path)) for path in files_of_task)
+            files = " ".join(shlex.quote(project.relative(path)) for path in files_of_task)
             unseen = " --allow-unseen" if project.accepts_errors else ""
             script.append(f"python -m mtl convert {files} --task {files_of_task[0].stem} --out corpus{options}{unseen}")
     checks = " ".join(f"--{part} corpus/{part}" for part in parts)
@@ -206,17 +209,20 @@ def _convert(project: "Project") -> str:
                     [f"corpus/{part}" for part in parts])  # fmt: skip
 
 
-def _column(key: str, name: str) -> str:
-    return f"{key.partition(':')[0]}={name}"
-
-
-def _quoted(text: str) -> str:
-    return f"'{text}'" if " " in text else text
+def _reading_options(reading: Reading) -> str:
+    """The options that make a command read files in this way."""
+    default = Reading()
+    options = [("--column", f"{key.partition(':')[0]}={name}") for key, name in reading.columns.items()]
+    options += [("--repair", name) for name in sorted(reading.repair)]
+    options += [("--format", reading.format)] if reading.format != default.format else []
+    options += [("--encoding", reading.encoding)] if reading.encoding != default.encoding else []
+    options += [("--sentences-per-document", str(reading.sentences))] if reading.sentences != default.sentences else []
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in options)
 
 
 def _command(name: str, help: str, script: List[str], deps: List[str], outputs: List[str]) -> str:
     def items(values: List[str]) -> str:
-        return "\n".join(f'      - "{value}"' for value in values)
+        return "\n".join(f"      - {json.dumps(value, ensure_ascii=False)}" for value in values)  # as YAML quotes strings
 
     return f"""\
   - name: {name}

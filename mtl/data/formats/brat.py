@@ -2,9 +2,10 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Tuple, Union
 
-from mtl.data.formats.source import Source
+from mtl.data.formats.mentions import place_mention
+from mtl.data.formats.source import Reading, Source
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
@@ -29,27 +30,31 @@ def read_brat(source: Source, report: Report) -> Iterator[Record]:
     if without:
         report.count("texts left out because they have no .ann file", len(without))
     for file in files:
-        yield _record(file, report)
+        yield _record(file, report, source.reading)
 
 
-def _record(file: Path, report: Report) -> Record:
+def _record(file: Path, report: Report, reading: Reading) -> Record:
     text_file = file.with_suffix(".txt")
     if not text_file.is_file():
         raise UserError(f"{file}: there is no {text_file.name} beside it")
     try:
-        with text_file.open(encoding="utf-8-sig", newline="") as opened:  # offsets count line ends as they are
+        encoding = "utf-8-sig" if reading.encoding == "utf-8" else reading.encoding
+        with text_file.open(encoding=encoding, newline="") as opened:  # offsets count line ends as they are
             text = opened.read()
-        content = file.read_text(encoding="utf-8-sig")
+        content = file.read_text(encoding=encoding)
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: it or {text_file.name} is not UTF-8 ({error}); save both as UTF-8") from None
+        raise UserError(
+            f"{file}: it or {text_file.name} is not {reading.encoding} ({error}); save both as UTF-8, or name their --encoding"
+        ) from None
     entities: Dict[str, Entity] = {}
     attributes: Dict[str, Dict[str, Union[bool, str]]] = {}
     left_out: Counter = Counter()
     for number, line in enumerate(content.split("\n"), start=1):
         where = f"{file}, line {number}"
         if line.startswith("T"):
-            name, entity = _entity(line, text, where, report)
-            entities[name] = entity
+            name, entity = _entity(line, text, where, report, reading)
+            if entity is not None:
+                entities[name] = entity
         elif line[:1] in ("A", "M"):
             target, key, value = _attribute(line, where)
             attributes.setdefault(target, {})[key] = value
@@ -63,7 +68,7 @@ def _record(file: Path, report: Report) -> Record:
     return Record(text, str(text_file), entities=list(entities.values()))
 
 
-def _entity(line: str, text: str, where: str, report: Report) -> Tuple[str, Entity]:
+def _entity(line: str, text: str, where: str, report: Report, reading: Reading) -> Tuple[str, Optional[Entity]]:
     try:
         name, middle, *mention = line.split("\t")
         label, places = middle.split(" ", 1)
@@ -73,9 +78,9 @@ def _entity(line: str, text: str, where: str, report: Report) -> Tuple[str, Enti
         raise UserError(f"{where}: not a line of brat's: {line[:60]!r}") from None
     if len(pairs) > 1:
         report.count("discontinuous mentions, read from their first to their last character")
-    elif mention and text[start:end].split() != mention[0].split():  # brat writes line ends as spaces
-        raise UserError(f"{where}: the mention is {mention[0]!r}, but the text at {start}:{end} is {text[start:end]!r}")
-    return name, Entity(start, end, label)
+        return name, Entity(start, end, label)
+    place = place_mention(text, start, end, mention[0] if mention else None, where, report, reading)
+    return name, None if place is None else Entity(*place, label)
 
 
 def _attribute(line: str, where: str) -> Tuple[str, str, Union[bool, str]]:

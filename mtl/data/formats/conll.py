@@ -5,17 +5,20 @@ BILUO) and IO (types without prefixes) are told apart by the tags in the file.
 """
 
 import re
-from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple, TypeVar
 
 from mtl.data.formats.source import Source
-from mtl.data.records import Entity, Lines, Record, Report, numbered_lines
+from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
+T = TypeVar("T")
+Lines = List[Tuple[int, str]]  # line number from 1, text
 Token = Tuple[int, str, str]  # line number, token, tag
 TaggedToken = Tuple[str, int, int, str]  # where it is in the file, first character, character after the last, tag
 START_PREFIXES = "BSU"
 PREFIXES = {"B-", "I-", "E-", "S-", "L-", "U-"}
-MAX_TOKENS = 1000  # of a document, if it has sentences to cut it at
+MAX_TOKENS = 1000  # of a document, if there is a place to cut it at
+SENTENCE_ENDS = frozenset(".!?")
 
 
 def is_conll(source: Source) -> bool:
@@ -30,7 +33,8 @@ def read_conll(source: Source, report: Report) -> Iterator[Record]:
     """Read a CoNLL or IOB file.
 
     The sentences between two `-DOCSTART-` lines become one document, which is cut between sentences if it is long. Without such
-    lines, every sentence is a document.
+    lines, every sentence is a document, or so many as the reading says. A sentence that is far too long, such as a file without
+    blank lines, is cut behind a full stop.
 
     Args:
         source (Source): The file. Its column "tag" is the number of the column with the tag, from 1; by default the last.
@@ -41,24 +45,26 @@ def read_conll(source: Source, report: Report) -> Iterator[Record]:
     """
     path, column = str(source.path), _column(source)
     documents = [
-        [_tokens(path, sentence, column) for sentence in document] for document in _documents(numbered_lines(path))
-    ]  # fmt: skip
+        [_tokens(path, sentence, column) for sentence in document]
+        for document in _documents(list(source.lines()), source.reading.sentences)
+    ]
     scheme = scheme_of(tag for document in documents for sentence in document for _, _, tag in [*sentence, (0, "", "O")])
     report.count(f"sentences read as {scheme}", sum(map(len, documents)))
     for document in documents:
-        for part in _cut(document, report):
-            yield _record(path, part, scheme)
+        for part in cut([piece for sentence in document for piece in _cut_sentence(sentence, report)], report):
+            yield _record(path, part, scheme, report, "tags" in source.reading.repair)
 
 
 def _column(source: Source) -> int:
     given = source.columns.get("tag", "0")
+    source.found.add("tag")
     if not given.isdigit():
         raise UserError(f"{source.path}: --column tag={given}: give the number of the column with the tags, from 1")
     return int(given) - 1
 
 
-def _documents(lines: Lines) -> Iterator[List[Lines]]:
-    """Documents as lists of sentences, without comments and blank lines."""
+def _documents(lines: Lines, size: int) -> Iterator[List[Lines]]:
+    """Documents as lists of sentences, without comments and blank lines: `size` sentences in a file without marks."""
     has_marks = any(line.startswith("-DOCSTART-") for _, line in lines)
     document: List[Lines] = []
     sentence: Lines = []
@@ -71,7 +77,7 @@ def _documents(lines: Lines) -> Iterator[List[Lines]]:
         if sentence:
             document.append(sentence)
             sentence = []
-        if document and (is_mark or not has_marks or number == 0):
+        if document and (is_mark or number == 0 or (not has_marks and len(document) == size)):
             yield document
             document = []
 
@@ -88,9 +94,22 @@ def _tokens(path: str, sentence: Lines, column: int) -> List[Token]:
     return rows
 
 
-def _cut(document: List[List[Token]], report: Report) -> Iterator[List[List[Token]]]:
+def _cut_sentence(sentence: List[Token], report: Report) -> Iterator[List[Token]]:
+    """The sentence, in parts if it is longer than `MAX_TOKENS`: cut where a token outside entities follows a full stop."""
+    start = 0
+    for i, (_, _, tag) in enumerate(sentence):
+        is_end = i > start and sentence[i - 1][1] in SENTENCE_ENDS
+        if len(sentence) > MAX_TOKENS and tag == "O" and (is_end or i - start >= MAX_TOKENS):
+            yield sentence[start:i]
+            start = i
+    if start:
+        report.count(f"sentences of more than {MAX_TOKENS:,} tokens, cut behind full stops")
+    yield sentence[start:]
+
+
+def cut(document: List[List[T]], report: Report) -> Iterator[List[List[T]]]:
     """The document in parts of at most `MAX_TOKENS`, or of one sentence."""
-    part: List[List[Token]] = []
+    part: List[List[T]] = []
     size = parts = 0
     for sentence in document:
         if part and size + len(sentence) > MAX_TOKENS:
@@ -103,7 +122,7 @@ def _cut(document: List[List[Token]], report: Report) -> Iterator[List[List[Toke
         report.count(f"documents of more than {MAX_TOKENS:,} tokens, cut between sentences")
 
 
-def _record(path: str, sentences: List[List[Token]], scheme: str) -> Record:
+def _record(path: str, sentences: List[List[Token]], scheme: str, report: Report, repairs: bool) -> Record:
     """A document of the sentences' tokens, joined by spaces."""
     words: List[str] = []
     entities: List[Entity] = []
@@ -114,7 +133,7 @@ def _record(path: str, sentences: List[List[Token]], scheme: str) -> Record:
             rows.append((f"{path}, line {number}", offset, offset + len(word), tag))
             words.append(word)
             offset += len(word) + 1
-        entities += tagged_entities(rows, scheme)
+        entities += tagged_entities(rows, scheme, report if repairs else None)
     return Record(" ".join(words), f"{path}, line {sentences[0][0][0]}", entities=entities)
 
 
@@ -135,12 +154,14 @@ def scheme_of(tags: Iterable[str]) -> str:
     return "IOB1" if "I" in prefixes else "IOB2"
 
 
-def tagged_entities(rows: Sequence[TaggedToken], scheme: Optional[str] = None) -> List[Entity]:
+def tagged_entities(rows: Sequence[TaggedToken], scheme: Optional[str] = None, repaired: Optional[Report] = None) -> List[Entity]:
     """The entities of tagged tokens, of which no entity goes on before or after.
 
     Args:
         rows (Sequence[TaggedToken]): The tokens.
         scheme (Optional[str]): What `scheme_of` returned for the whole file; None to find it out.
+        repaired (Optional[Report]): Repair a tag that cannot follow the one before it, and count that here: it begins an entity,
+            or the one before it ends. None to refuse it.
 
     Raises:
         UserError: A prefix is unknown, or a tag cannot follow the one before it.
@@ -152,15 +173,23 @@ def tagged_entities(rows: Sequence[TaggedToken], scheme: Optional[str] = None) -
         tag = f"I-{tag}" if scheme == "IO" and tag != "O" else tag
         if tag != "O" and (tag[:2] not in PREFIXES or len(tag) < 3):
             raise UserError(f"{where}: {tag!r} is not an IOB tag; allowed: O, B-X, I-X (and E-, S-, L-, U-)")
-        _check_transition(where, previous, tag, scheme)
+        fault = _transition_fault(previous, tag, scheme)
+        if fault and repaired is None:
+            raise UserError(f"{where}: {fault}. Correct it, or let it begin or end an entity: --repair tags")
+        if fault and repaired is not None:
+            repaired.note("tags repaired, which could not follow the one before", f"{where}: {fault}")
         if tag != "O":
-            if _opens_entity(previous, tag, scheme):
+            continues = previous[0] in "BI" and previous[2:] == tag[2:]
+            if _opens_entity(previous, tag, scheme) or (fault and not continues):
                 entities.append(Entity(start, end, tag[2:]))
             else:
                 entities[-1].end = end
         previous = tag
     if scheme == "BIOES" and previous[0] in "BI":
-        raise UserError(f"{rows[-1][0]}: {previous!r} ends the sentence, but its entity is not closed")
+        fault = f"{previous!r} ends the sentence, but its entity is not closed"
+        if repaired is None:
+            raise UserError(f"{rows[-1][0]}: {fault}. Correct it, or let the entity end there: --repair tags")
+        repaired.note("tags repaired, which could not follow the one before", f"{rows[-1][0]}: {fault}")
     return entities
 
 
@@ -171,13 +200,14 @@ def _opens_entity(previous: str, tag: str, scheme: str) -> bool:
     return tag[0] in START_PREFIXES
 
 
-def _check_transition(where: str, previous: str, tag: str, scheme: str) -> None:
-    """Check that a tag can follow the previous one."""
+def _transition_fault(previous: str, tag: str, scheme: str) -> str:
+    """Why a tag cannot follow the previous one; "" if it can."""
     if scheme in ("IOB1", "IO"):
-        return
+        return ""
     is_inside = previous[0] in "BI"
     continues = tag != "O" and tag[0] not in START_PREFIXES
     if continues and not (is_inside and previous[2:] == tag[2:]):
-        raise UserError(f"{where}: {tag!r} cannot follow {previous!r}: an entity starts with B-{tag[2:]}")
+        return f"{tag!r} cannot follow {previous!r}: an entity starts with B-{tag[2:]}"
     if scheme == "BIOES" and is_inside and not continues:
-        raise UserError(f"{where}: {tag!r} cannot follow {previous!r}: the entity before it is not closed")
+        return f"{tag!r} cannot follow {previous!r}: the entity before it is not closed"
+    return ""

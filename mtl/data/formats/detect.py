@@ -1,22 +1,27 @@
 """The formats of labelled files, and how a file's format is recognised: by its content, because names mislead."""
 
+from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Union
 
-from mtl.data.formats.bioc import bioc_records, is_bioc_json, is_bioc_xml, read_bioc_xml
+from mtl.data.formats.bioc import is_bioc_json, is_bioc_xml, read_bioc_json, read_bioc_xml
 from mtl.data.formats.brat import is_brat, read_brat
 from mtl.data.formats.conll import is_conll, read_conll
+from mtl.data.formats.conllu import is_conllu, read_conllu
 from mtl.data.formats.docbin import is_docbin, read_docbin
 from mtl.data.formats.doccano import doccano_record, is_doccano, settle_empty
 from mtl.data.formats.jsonl import is_own_rows, own_record
-from mtl.data.formats.label_studio import check_annotated, is_label_studio, label_studio_record
+from mtl.data.formats.label_studio import is_label_studio, read_label_studio
 from mtl.data.formats.pubtator import is_pubtator, read_pubtator
-from mtl.data.formats.source import Source
+from mtl.data.formats.source import Reading, Source
 from mtl.data.formats.squad import is_squad, squad_records
 from mtl.data.formats.table import TableReader, is_table
 from mtl.data.formats.tagged import is_spacy_json, is_token_rows, spacy_json_records, token_record
+from mtl.data.formats.unpack import files_in, unpacked
+from mtl.data.formats.webanno import is_webanno, read_webanno
 from mtl.data.records import Record, Report
 from mtl.errors import UserError, check_choice
 
@@ -44,10 +49,10 @@ def by_row(record: Callable[[Any, str, Report], Union[Record, Iterable[Record], 
     def read(source: Source, report: Report) -> Iterator[Record]:
         for where, row in source.rows():
             made = record(row, where, report)
-            if isinstance(made, Record):
-                yield made
-            else:
-                yield from made or ()
+            for one in [made] if isinstance(made, Record) else made or ():
+                if "group" in source.columns and isinstance(row, dict):
+                    one.extra["group"] = row.get("group")
+                yield one
 
     return read
 
@@ -56,10 +61,6 @@ def _read_doccano(source: Source, report: Report) -> Iterator[Record]:
     records = list(by_row(doccano_record)(source, report))
     settle_empty(records)
     yield from records
-
-
-def _read_label_studio(source: Source, report: Report) -> Iterator[Record]:
-    yield from check_annotated(list(by_row(label_studio_record)(source, report)), source)
 
 
 def _read_table(source: Source, report: Report) -> Iterator[Record]:
@@ -73,71 +74,120 @@ FORMATS: Dict[str, Format] = {
     "docbin": Format("spaCy's DocBin", is_docbin, read_docbin),
     "brat": Format("brat standoff", is_brat, read_brat),
     "bioc-xml": Format("BioC XML", is_bioc_xml, read_bioc_xml),
-    "bioc": Format("BioC JSON", is_bioc_json, by_row(bioc_records)),
+    "bioc": Format("BioC JSON", is_bioc_json, read_bioc_json),
     "squad": Format("SQuAD or MRQA", is_squad, by_row(squad_records)),
-    "label-studio": Format("Label Studio", is_label_studio, _read_label_studio),
+    "label-studio": Format("Label Studio", is_label_studio, read_label_studio),
     "spacy-json": Format("spaCy v2 training data", is_spacy_json, by_row(spacy_json_records)),
     "doccano": Format("Doccano", is_doccano, _read_doccano),
     "tokens": Format("tokens and tags", is_token_rows, by_row(token_record)),
     "table": Format("table", is_table, _read_table),
     "jsonl": Format("JSON Lines", is_own_rows, by_row(own_record)),
+    "webanno": Format("WebAnno TSV", is_webanno, read_webanno),
     "pubtator": Format("PubTator", is_pubtator, read_pubtator),
+    "conllu": Format("CoNLL-U", is_conllu, read_conllu),
     "conll": Format("CoNLL", is_conll, read_conll),
 }
 
 
+@cache
 def all_formats() -> Dict[str, Format]:
     """Those of this package, after those of others."""
     others = {point.name: point.load() for point in entry_points(group=GROUP)}
     return {**others, **{name: format for name, format in FORMATS.items() if name not in others}}
 
 
-def read_records(
-    path: Union[str, Path], report: Report, format: str = "auto", columns: Optional[Dict[str, str]] = None
-) -> Iterator[Record]:
-    """Read a labelled file.
+_UNKNOWN = ""  # in place of the name of a format
+
+
+class UnknownFormat(UserError):
+    """A file fits none of the formats."""
+
+
+def read_records(path: Union[str, Path], report: Report, reading: Reading = Reading()) -> Iterator[Record]:
+    """Read labelled documents.
 
     Args:
-        path (Union[str, Path]): The file, or a folder that one of the formats consists of.
+        path (Union[str, Path]): A file, a folder of files of one format, or an archive of either.
         report (Report): Counts what was read, repaired and left out; gets the title of the format.
-        format (str): A key of `all_formats`, or "auto" to recognise it.
-        columns (Optional[Dict[str, str]]): Key of a row that has another name in the file -> that name.
+        reading (Reading): How to read.
 
     Raises:
         UserError: The format is unknown, or the file does not follow it.
     """
+    check_choice("--format", reading.format, ("auto", *all_formats()))
+    path = Path(path)
+    with unpacked(path) as opened:
+        inside = str(opened) if opened.is_dir() else str(opened.parent)
+        try:
+            for record in _read(opened, report, reading):
+                record.where = record.where if opened == path else record.where.replace(inside, str(path))
+                yield record
+        except UserError as error:
+            if opened == path:
+                raise
+            raise UserError(str(error).replace(inside, str(path))) from None
+        if opened != path:
+            report.notes[:] = [note.replace(inside, str(path)) for note in report.notes]
+
+
+def _read(path: Path, report: Report, reading: Reading) -> Iterator[Record]:
+    whole = Source(path, reading)
+    name = _format_of(whole)
+    if name or whole.kind != "folder":
+        yield from _read_source(whole, name or detect_format(whole), report)
+        return
+    by_format: Dict[str, List[Source]] = defaultdict(list)
+    for file in files_in(path):
+        source = Source(file, reading)
+        by_format[_format_of(source) or (_UNKNOWN if reading.format == "auto" else reading.format)].append(source)
+    unknown = by_format.pop(_UNKNOWN, [])
+    if not by_format:
+        raise UnknownFormat(f"{path}: no file in the folder has a known format ({', '.join(all_formats())})")
+    if len(by_format) > 1:
+        found = "; ".join(f"{name}: {_names(sources)}" for name, sources in by_format.items())
+        raise UserError(f"{path}: the folder has files of several formats ({found}); give them one by one, or in folders of one")
+    for source in unknown:
+        report.note("files left out because their format is unknown", f"{source.path}: its format is unknown")
+    for name, sources in by_format.items():
+        report.count("files", len(sources))
+        for source in sources:
+            yield from _read_source(source, name, report)
+
+
+def _names(sources: List[Source]) -> str:
+    return ", ".join(source.path.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+
+
+def _read_source(source: Source, name: str, report: Report) -> Iterator[Record]:
+    report.format = all_formats()[name].title
+    yield from all_formats()[name].read(source, report)
+    report.columns |= source.found
+
+
+def _format_of(source: Source) -> str:
+    """The key of the source's format, which is asked for or recognised; "" if it is unknown."""
     formats = all_formats()
-    check_choice("--format", format, ("auto", *formats))
-    source = Source(Path(path), columns or {})
-    found = formats[detect_format(path, columns) if format == "auto" else format]
-    report.format = found.title
-    return found.read(source, report)
+    if source.reading.format != "auto":
+        return source.reading.format if source.kind != "folder" or formats[source.reading.format].fits(source) else _UNKNOWN
+    return next((name for name, format in formats.items() if format.fits(source)), _UNKNOWN)
 
 
-def detect_format(path: Union[str, Path], columns: Optional[Dict[str, str]] = None) -> str:
+def detect_format(source: Source) -> str:
     """Recognise a file's format.
-
-    Args:
-        path (Union[str, Path]): The file, or a folder.
-        columns (Optional[Dict[str, str]]): See `read_records`.
 
     Returns:
         str: A key of `all_formats`.
 
     Raises:
-        UserError: The file fits none of them.
+        UnknownFormat: The file fits none of them.
     """
-    source = Source(Path(path), columns or {})
-    formats = all_formats()
-    for name, format in formats.items():
-        if format.fits(source):
-            return name
-    raise UserError(f"{path}: {_why_unknown(source)}; name it with --format ({', '.join(formats)})")
+    name = _format_of(source)
+    if name:
+        return name
+    raise UnknownFormat(f"{source.path}: {_why_unknown(source)}; name it with --format ({', '.join(all_formats())})")
 
 
 def _why_unknown(source: Source) -> str:
-    if source.kind == "folder":
-        return "unknown format: no file in the folder is brat's or spaCy's"
     keys: List[str] = list(source.keys())
     if keys:
         return f"unknown format: rows with the keys {', '.join(map(repr, keys))}, of which none is a text with annotation"

@@ -5,7 +5,7 @@ from typing import Iterator
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from mtl.data.docs import read_docs
+from mtl.data.docs import docbin_files, read_docs
 from mtl.data.formats.source import Source
 from mtl.data.records import Record, Report
 from mtl.registry import registered_tasks
@@ -13,7 +13,7 @@ from mtl.registry import registered_tasks
 
 def is_docbin(source: Source) -> bool:
     """Whether the file is named `.spacy`, or the folder holds such files."""
-    return source.path.suffix == ".spacy" or (source.path.is_dir() and any(source.path.glob("*.spacy")))
+    return source.path.suffix == ".spacy" or (source.path.is_dir() and any(source.path.rglob("*.spacy")))
 
 
 def read_docbin(source: Source, report: Report) -> Iterator[Record]:
@@ -22,8 +22,7 @@ def read_docbin(source: Source, report: Report) -> Iterator[Record]:
     Raises:
         UserError: A file is damaged.
     """
-    files = sorted(source.path.glob("*.spacy")) if source.path.is_dir() else [source.path]
-    for file in files:
+    for file in docbin_files(source.path):
         for number, doc in enumerate(read_docs(file, Vocab()), start=1):
             yield record_of(doc, f"{file}, document {number}")
 

@@ -2,7 +2,8 @@
 
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from mtl.data.formats.source import Source
+from mtl.data.formats.mentions import UTF16, characters_of_utf16, place_mention
+from mtl.data.formats.source import Reading, Source
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
@@ -16,16 +17,29 @@ def is_label_studio(source: Source) -> bool:
     return isinstance(keys.get("data"), dict) or {"annotation_id", "lead_time"} <= set(keys)
 
 
-def label_studio_record(row: Any, where: str, report: Report) -> Optional[Record]:
-    """A document from a task; None if nobody has annotated it.
+def read_label_studio(source: Source, report: Report) -> Iterator[Record]:
+    """Read an export. Tasks that nobody has annotated are left out.
+
+    An empty result means no entity in a file of entities, and no category in one of categories.
 
     Raises:
-        UserError: It has no text, results of other shape, or a mention that is not at its offsets.
+        UserError: A task has no text, results of other shape, or a mention that is not at its offsets; or none has results.
     """
+    records = [record for where, row in source.rows() if (record := _task_record(row, where, report, source.reading)) is not None]
+    if not records:
+        raise UserError(f"{source.path}: this is a Label Studio export without results: nobody has annotated a task in it")
+    has_categories = any(record.cats for record in records) and not any(record.entities for record in records)
+    for record in records:
+        if has_categories and record.entities == []:
+            record.entities, record.cats = None, {}
+    yield from records
+
+
+def _task_record(row: Any, where: str, report: Report, reading: Reading) -> Optional[Record]:
     if not isinstance(row, dict):
         raise UserError(f"{where}: a task is a JSON object, got {type(row).__name__}")
     if isinstance(row.get("data"), dict):
-        return _full_record(row, where, report)
+        return _full_record(row, where, report, reading)
     texts = {key: value for key, value in row.items() if isinstance(value, str) and key not in {*MIN_KEYS, *CATEGORY_NAMES}}
     text = _text(texts, where)
     values: List[Tuple[str, Dict[str, Any]]] = []
@@ -36,10 +50,10 @@ def label_studio_record(row: Any, where: str, report: Report) -> Optional[Record
             values.append((key, value))
         elif isinstance(value, str) and key in CATEGORY_NAMES:
             values.append((key, {"choices": [value]}))
-    return _record(text, values, where, report)
+    return _record(text, values, where, report, reading)
 
 
-def _full_record(row: Dict[str, Any], where: str, report: Report) -> Optional[Record]:
+def _full_record(row: Dict[str, Any], where: str, report: Report, reading: Reading) -> Optional[Record]:
     annotations = row.get("annotations", row.get("completions"))
     if annotations is None:
         raise UserError(
@@ -51,33 +65,35 @@ def _full_record(row: Dict[str, Any], where: str, report: Report) -> Optional[Re
         return None
     if len(done) > 1:
         report.count("tasks with several annotations, of which the last is read")
-    texts = {key: value for key, value in row["data"].items() if isinstance(value, str)}
+    given = row if "text" in reading.columns and isinstance(row.get("text"), str) else row["data"]
+    texts = {key: value for key, value in given.items() if isinstance(value, str)}
     values = []
     for result in done[-1]["result"]:
         if isinstance(result.get("value"), dict):
             values.append((str(result.get("from_name", "")), result["value"]))
         elif result.get("type") == "relation":
             report.count("relations left out")
-    return _record(_text(texts, where), values, where, report)
+    return _record(_text(texts, where), values, where, report, reading)
 
 
 def _text(texts: Dict[str, str], where: str) -> str:
     if "text" in texts or len(texts) == 1:
         return texts.get("text", next(iter(texts.values())))
     raise UserError(
-        f"{where}: the text is not known; there are {', '.join(map(repr, texts)) or 'no strings'}. Name it: --column text=NAME"
+        f"{where}: the text is not known; there are {', '.join(map(repr, texts)) or 'no strings'}. Name it, as in "
+        f"--column text=data.NAME"
     )
 
 
-def _record(text: str, values: List[Tuple[str, Dict[str, Any]]], where: str, report: Report) -> Record:
+def _record(text: str, values: List[Tuple[str, Dict[str, Any]]], where: str, report: Report, reading: Reading) -> Record:
     entities: Optional[List[Entity]] = None
     cats: Optional[Dict[str, float]] = None
     number: Optional[float] = None
     for _, value in values:
         names = next((value[key] for key in ("labels", "hypertextlabels", "choices") if key in value), None)
         if "start" in value and isinstance(names, list):
-            start, end = _offsets(text, value, where, report)
-            entities = [*(entities or []), *(Entity(start, end, str(name)) for name in names)]
+            place = _offsets(text, value, where, report, reading)
+            entities = [*(entities or []), *(Entity(*place, str(name)) for name in names if place is not None)]
         elif "choices" in value:
             cats = {**(cats or {}), **{str(name): 1.0 for name in value["choices"]}}
         elif isinstance(given := value.get("number", value.get("rating")), (int, float)):
@@ -89,33 +105,13 @@ def _record(text: str, values: List[Tuple[str, Dict[str, Any]]], where: str, rep
     return Record(text, where, cats=cats, cats_complete=True, entities=entities, number=number)
 
 
-def _offsets(text: str, value: Dict[str, Any], where: str, report: Report) -> Tuple[int, int]:
+def _offsets(text: str, value: Dict[str, Any], where: str, report: Report, reading: Reading) -> Optional[Tuple[int, int]]:
     """The characters of a mention. Label Studio counts UTF-16 units, of which an emoji has two."""
     start, end, mention = value["start"], value["end"], value.get("text")
     if type(start) is not int or type(end) is not int:
         raise UserError(f"{where}: start and end of a mention must be whole numbers, got {start!r} and {end!r}")
     converted = characters_of_utf16(text, start), characters_of_utf16(text, end)
     if converted != (start, end) and mention in (None, text[slice(*converted)]):
-        report.count("offsets in UTF-16 units, converted")
+        report.count(f"offsets in {UTF16}, converted")
         return converted
-    if mention in (None, text[start:end]):
-        return start, end
-    raise UserError(f"{where}: the mention is {mention!r}, but the text at {start}:{end} is {text[start:end]!r}")
-
-
-def characters_of_utf16(text: str, units: int) -> int:
-    """The character at which so many UTF-16 units of the text have passed."""
-    encoded = text.encode("utf-16-le")
-    beyond = max(0, units - len(encoded) // 2)  # stays beyond the text, where it is an error
-    return len(encoded[: 2 * units].decode("utf-16-le", errors="ignore")) + beyond
-
-
-def check_annotated(records: List[Record], source: Source) -> Iterator[Record]:
-    """The records, of which there has to be one.
-
-    Raises:
-        UserError: There is none.
-    """
-    if not records:
-        raise UserError(f"{source.path}: this is a Label Studio export without results: nobody has annotated a task in it")
-    yield from records
+    return place_mention(text, start, end, mention, where, report, reading)

@@ -1,9 +1,11 @@
 """PubTator files: `id|t|title`, `id|a|abstract`, then `id <tab> start <tab> end <tab> mention <tab> type ...` per mention."""
 
-from typing import Iterator, List
+from itertools import chain
+from typing import Iterator, List, Tuple
 
+from mtl.data.formats.mentions import place_mention
 from mtl.data.formats.source import Source
-from mtl.data.records import Entity, Lines, Record, Report, numbered_lines
+from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
 
@@ -26,20 +28,20 @@ def read_pubtator(source: Source, report: Report) -> Iterator[Record]:
     Raises:
         UserError: A line is malformed, or a mention is not the text at its offsets.
     """
-    path = str(source.path)
-    block: Lines = []
-    for number, line in numbered_lines(path) + [(0, "")]:
+    block: List[Tuple[int, str]] = []
+    for number, line in chain(source.lines(), [(0, "")]):
         if line.strip():
             block.append((number, line))
         elif block:
-            yield _pubtator_record(path, block, report)
+            yield _pubtator_record(source, block, report)
             block = []
 
 
-def _pubtator_record(path: str, block: Lines, report: Report) -> Record:
+def _pubtator_record(source: Source, block: List[Tuple[int, str]], report: Report) -> Record:
     """The document of the lines between two blank lines."""
     parts: List[str] = []
     entities: List[Entity] = []
+    path = source.path
     where = f"{path}, line {block[0][0]}"
     for number, line in block:
         head = line.split("|", 2)
@@ -53,12 +55,9 @@ def _pubtator_record(path: str, block: Lines, report: Report) -> Record:
         if len(fields) < 5 or not (fields[1].isdigit() and fields[2].isdigit()):
             raise UserError(f"{path}, line {number}: not a PubTator line: {line[:60]!r}")
         start, end, mention, label = int(fields[1]), int(fields[2]), fields[3], fields[4]
-        text = " ".join(parts)
-        if text[start:end] != mention:
-            raise UserError(
-                f"{path}, line {number}: the mention is {mention!r}, but the text at {start}:{end} is {text[start:end]!r}"
-            )
-        entities.append(Entity(start, end, label))
+        place = place_mention(" ".join(parts), start, end, mention, f"{path}, line {number}", report, source.reading)
+        if place is not None:
+            entities.append(Entity(*place, label))
     if not parts:
         raise UserError(f"{where}: mentions without a title or abstract line")
     return Record(" ".join(parts), where, entities=entities)

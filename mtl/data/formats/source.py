@@ -1,22 +1,68 @@
-"""A labelled file before its format is known: its first lines, and the rows of JSON, tables and parquet files."""
+"""A labelled file before its format is known: what it is made of, its first lines, its rows."""
 
-import csv
-import io
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from mtl.data.records import parse_json, read_text, stream_lines
-from mtl.errors import UserError
+from mtl.data.formats.rows import HUB, ROWS, TABLES, Row, first_of, is_json
+from mtl.data.formats.unpack import is_excel
+from mtl.data.text_files import NotUtf8, read_text, stream_lines
+from mtl.errors import UserError, check_choice, check_range
 
 SAMPLED = 50  # rows that are looked at to recognise a format
-TABLES = {".csv": "", ".tsv": "\t", ".xlsx": "", ".xlsm": ""}  # suffix -> delimiter, "" to find it out
-DELIMITERS = ",;\t|"
-PARQUET = b"PAR1"  # a parquet file begins with it
-Row = Tuple[str, Any]  # where it is, and its value
+ROW_KINDS = frozenset(ROWS)
+SAVED = ("state.json", "dataset_dict.json")  # one of which a folder of `datasets` has
+# What a file begins with -> what it is.
+MAGIC: Dict[bytes, str] = {
+    b"PAR1": "parquet", b"PK\x03\x04": "zip", b"\xd0\xcf\x11\xe0": "old Excel", b"%PDF": "PDF", b"{\\rtf": "RTF",
+}  # fmt: skip
+CANNOT = {
+    "old Excel": "is an .xls or .doc file of Office before 2007; save it as .xlsx or CSV",
+    "PDF": "is a PDF; extract its text first",
+    "RTF": "is RTF; save it as text",
+    "zip": "is a zip archive, which cannot stand here",
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How labelled files are read.
+
+    Args:
+        format (str): A key of `all_formats`, or "auto" to recognise it.
+        columns (Mapping[str, str]): Key of a row that has another name in the file -> that name.
+        encoding (str): Of text files, as Python names it. UTF-16 with a byte order mark is recognised.
+        repair (FrozenSet[str]): What to repair in place of refusing it: keys of `REPAIRS`.
+        sentences (int): Sentences in a document of files that do not say where documents end.
+    """
+
+    format: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    encoding: str = "utf-8"
+    repair: FrozenSet[str] = frozenset()
+    sentences: int = 1
+
+
+REPAIRS = {
+    "offsets": "a mention that is not at its offsets is looked for: by offsets in bytes or UTF-16 units, else nearby",
+    "tags": "a tag that cannot follow the one before it begins an entity of its own",
+}
+
+
+def make_reading(
+    format: str = "auto", columns: Optional[Mapping[str, str]] = None, encoding: str = "utf-8", repair: Sequence[str] = (),
+    sentences: int = 1,
+) -> Reading:  # fmt: skip
+    """A `Reading` of what a user has given.
+
+    Raises:
+        UserError: A repair or the number of sentences is not allowed.
+    """
+    for name in repair:
+        check_choice("--repair", name, tuple(REPAIRS))
+    check_range("--sentences-per-document", sentences, 1)
+    return Reading(format, dict(columns or {}), encoding, frozenset(repair), sentences)
 
 
 @dataclass
@@ -25,31 +71,76 @@ class Source:
 
     Args:
         path (Path): The file or folder.
-        columns (Dict[str, str]): Key of a row that has another name in the file -> that name.
+        reading (Reading): How.
+        found (Set[str]): Which of the named columns it turned out to have.
     """
 
     path: Path
-    columns: Dict[str, str] = field(default_factory=dict)
+    reading: Reading = field(default_factory=Reading)
+    found: Set[str] = field(default_factory=set)
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """See `Reading`."""
+        return self.reading.columns
 
     @cached_property
     def kind(self) -> str:
-        """What it is made of: "folder", "table", "parquet", "json" or "text"."""
+        """What it is made of: "folder", "text", or one of `ROWS`.
+
+        Raises:
+            UserError: It is a file of a kind that cannot hold annotation.
+        """
+        if str(self.path).startswith(HUB):
+            return "hub"
         if self.path.is_dir():
-            return "folder"
-        suffix = self.path.suffix.lower()
-        if suffix in TABLES:
+            return "data set" if any((self.path / name).is_file() for name in SAVED) else "folder"
+        found = next((kind for start, kind in MAGIC.items() if self._start.startswith(start)), "")
+        suffixes = self.path.suffixes[-2:] if self.path.suffix == ".gz" else self.path.suffixes[-1:]
+        if found == "zip" and is_excel(self.path):
+            return "excel"
+        if found in CANNOT:
+            raise UserError(f"{self.path}: {CANNOT[found]}")
+        if found:
+            return found
+        if suffixes and suffixes[0].lower() in TABLES and not self.first_line.startswith("#"):
             return "table"
-        if suffix != ".gz" and self.path.is_file():
-            with self.path.open("rb") as file:
-                if file.read(4) == PARQUET:
-                    return "parquet"
+        if self.path.suffix.lower() in (".xlsx", ".xlsm"):
+            return "excel"
+        if self.path.suffix == ".spacy":
+            return "docbin"
         first = self.first_line
-        return "json" if (first.startswith(("{", "[")) and not first.startswith("[[")) or _is_json(first) else "text"
+        return "json" if (first.startswith(("{", "[")) and not first.startswith("[[")) or is_json(first) else "text"
+
+    @cached_property
+    def _start(self) -> bytes:
+        if not self.path.is_file():
+            return b""
+        with self.path.open("rb") as file:
+            return file.read(4096)
+
+    def lines(self) -> Iterator[Tuple[int, str]]:
+        """The lines with their numbers from 1. Raises the errors of `stream_lines`."""
+        try:
+            yield from stream_lines(self.path, self.reading.encoding)
+        except NotUtf8 as error:
+            raise self._advised(error) from None
+
+    @cached_property
+    def text(self) -> str:
+        """All of it. Raises the errors of `read_text`."""
+        try:
+            return read_text(self.path, self.reading.encoding)
+        except NotUtf8 as error:
+            raise self._advised(error) from None
+
+    def _advised(self, error: UserError) -> UserError:
+        return UserError(f"{error}, or name its encoding: --encoding cp1252")
 
     @cached_property
     def first_line(self) -> str:
         """The first line that is not blank, without white space at its edges."""
-        for _, line in stream_lines(self.path):
+        for _, line in self.lines():
             if line.strip():
                 return line.strip()
         raise UserError(f"{self.path}: the file is empty")
@@ -57,7 +148,7 @@ class Source:
     @cached_property
     def first_rows(self) -> List[Any]:
         """Some rows from the start; none if the file has no rows."""
-        return [value for _, value in islice(self.rows(), SAMPLED)] if self.kind in ("table", "parquet", "json") else []
+        return first_of(self.rows(), SAMPLED) if self.kind in ROW_KINDS else []
 
     @property
     def first_objects(self) -> List[Dict[str, Any]]:
@@ -77,131 +168,35 @@ class Source:
         """The rows with their places.
 
         Raises:
-            UserError: The file is damaged, or lacks a column that is asked for.
+            UserError: The file is damaged, has no rows, or lacks a column that is asked for.
         """
-        readers = {"table": table_rows, "parquet": parquet_rows, "json": json_rows}
-        for where, value in readers[self.kind](self.path):
-            yield where, self._renamed(value, where) if self.columns and isinstance(value, dict) else value
+        if self.kind not in ROW_KINDS:
+            raise UserError(f"{self.path}: it has no rows, such as JSON, CSV, Excel and parquet files have")
+        try:
+            for where, value in ROWS[self.kind](self.path, self.reading.encoding):
+                yield where, self._renamed(value, where) if self.columns and isinstance(value, dict) else value
+        except NotUtf8 as error:
+            raise self._advised(error) from None
 
     def _renamed(self, row: Dict[str, Any], where: str) -> Dict[str, Any]:
         """The row under the names of our keys. Of several files only some may have a name, but a table says what it lacks."""
-        for key, name in self.columns.items():
-            if name not in row and self.kind in ("table", "parquet"):
-                raise UserError(f"{where}: --column {key}={name}: there is no {name!r}; there are {', '.join(map(repr, row))}")
-        present = {key: name for key, name in self.columns.items() if name in row}
+        present = {key: name for key, name in self.columns.items() if _value(row, name) is not _ABSENT}
+        lacking = [key for key in self.columns if key not in present]
+        if lacking and self.kind != "json":
+            key, names = lacking[0], ", ".join(map(repr, row))
+            raise UserError(f"{where}: --column {key}={self.columns[key]}: there is no {self.columns[key]!r}; there are {names}")
+        self.found |= set(present)
         rest = {key: value for key, value in row.items() if key not in present.values() and key not in present}
-        return {**rest, **{key: row[name] for key, name in present.items()}}
+        return {**rest, **{key: _value(row, name) for key, name in present.items()}}
 
 
-def _is_json(line: str) -> bool:
-    try:
-        json.loads(line)
-    except json.JSONDecodeError:
-        return False
-    return line.startswith(("{", "["))
+_ABSENT = object()
 
 
-def _is_array_of_rows(line: str) -> bool:
-    """Whether a line is an array of rows; a row itself can be an array, of a text and its annotation."""
-    value = json.loads(line) if _is_json(line) else None
-    return isinstance(value, list) and all(isinstance(item, (dict, list)) for item in value)
-
-
-def json_rows(path: Path) -> Iterator[Row]:
-    """The values of JSON Lines, the items of a JSON array, or the one object of a file."""
-    lines = ((number, line) for number, line in stream_lines(path) if line.strip())
-    first, second = next(lines, (1, "")), next(lines, None)
-    is_array = second is None and _is_array_of_rows(first[1].strip())  # all of it on one line
-    if _is_json(first[1].strip()) and not is_array:
-        for number, line in (part for part in (first, second) if part is not None):
-            yield f"{path}, line {number}", parse_json(line, f"{path}, line {number}")
-        for number, line in lines:
-            yield f"{path}, line {number}", parse_json(line, f"{path}, line {number}")
-        return
-    value = parse_json(read_text(path), str(path))
-    if isinstance(value, list):
-        yield from ((f"{path}, item {number}", item) for number, item in enumerate(value, start=1))
-    else:
-        yield str(path), value
-
-
-def table_rows(path: Path) -> Iterator[Row]:
-    """The rows of a CSV or Excel file as objects from column to text; the first row names the columns."""
-    lines = _excel_lines(path) if path.suffix.lower().startswith(".xls") else _csv_lines(path)
-    number, header = next(lines, (1, []))
-    names = [str(name).strip() for name in header]
-    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
-        raise UserError(f"{path}, line {number}: the first row has to name every column, each once; it is {names}")
-    for number, cells in lines:
-        if not any(str(cell).strip() for cell in cells):
-            continue
-        if len(cells) > len(names) and any(str(cell).strip() for cell in cells[len(names) :]):
-            raise UserError(
-                f"{path}, line {number}: {len(cells)} cells, and {len(names)} columns; quote cells that hold a delimiter"
-            )
-        padded = [*cells, *[""] * (len(names) - len(cells))]
-        yield f"{path}, line {number}", dict(zip(names, padded))
-
-
-def _csv_lines(path: Path) -> Iterator[Tuple[int, List[str]]]:
-    text = read_text(path)
-    first = text.split("\n", 1)[0]
-    delimiter = TABLES[path.suffix.lower()] or max(DELIMITERS, key=first.count)
-    csv.field_size_limit(10**9)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    while True:
-        number = reader.line_num + 1
-        try:
-            yield number, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise UserError(f"{path}, line {number}: {error}; quote cells that hold a delimiter, a quote or a line end") from None
-
-
-def _excel_lines(path: Path) -> Iterator[Tuple[int, List[Any]]]:
-    try:
-        import openpyxl
-    except ImportError:
-        raise UserError(f'{path}: Excel files need openpyxl: pip install "spacy-mtl[excel]", or save it as CSV') from None
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:  # whatever a damaged archive makes it raise
-        raise UserError(f"{path}: not an Excel file ({type(error).__name__}: {error})") from error
-    for number, cells in enumerate(book.active.iter_rows(values_only=True), start=1):
-        yield number, ["" if cell is None else cell for cell in cells]
-    book.close()
-
-
-def parquet_rows(path: Path) -> Iterator[Row]:
-    """The rows of a parquet file; numbers of class labels become their names where the file has these."""
-    from datasets import Dataset
-
-    try:
-        data = Dataset.from_parquet(str(path), keep_in_memory=True)
-    except Exception as error:  # pyarrow's and datasets' own
-        raise UserError(f"{path}: the parquet file cannot be read ({type(error).__name__}: {error})") from error
-    yield from dataset_rows(data, str(path))
-
-
-def dataset_rows(data: Any, path: str) -> Iterator[Row]:
-    """The rows of a Hugging Face dataset."""
-    names = {column: _class_names(feature) for column, feature in data.features.items()}
-    for number, row in enumerate(data, start=1):
-        named = {
-            column: _named(value, names[column]) if names[column] is not None else value for column, value in row.items()
-        }  # fmt: skip
-        yield f"{path}, row {number}", named
-
-
-def _class_names(feature: Any) -> Any:
-    """The function from number to name of a column of class labels, or of lists of them; None for others."""
-    inner = getattr(feature, "feature", feature)
-    inner = inner[0] if isinstance(inner, list) and len(inner) == 1 else inner
-    return inner.int2str if type(inner).__name__ == "ClassLabel" else None
-
-
-def _named(value: Any, name: Any) -> Any:
-    if value is None or value == -1:
-        return None
-    return [name(item) for item in value] if isinstance(value, list) else name(value)
+def _value(row: Dict[str, Any], name: str) -> Any:
+    """What the row has under a name, which may lead into objects, as in `data.body`; `_ABSENT` if it has nothing there."""
+    if name in row:
+        return row[name]
+    head, dot, rest = name.partition(".")
+    inner = row.get(head)
+    return _value(inner, rest) if dot and isinstance(inner, dict) else _ABSENT

@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, Optional, Sequence
 
-from mtl.data.formats.source import Source
+from mtl.data.formats.source import ROW_KINDS, Source
 from mtl.data.records import Record, Report
 from mtl.errors import UserError
 
@@ -16,7 +16,7 @@ YES, NO = {"1", "1.0", "true", "yes", "x"}, {"0", "0.0", "false", "no", ""}
 
 def is_table(source: Source) -> bool:
     """Whether the file has rows of plain cells."""
-    return source.kind in ("table", "parquet")
+    return source.kind in ROW_KINDS - {"json"}
 
 
 class TableReader:
