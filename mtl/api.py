@@ -43,7 +43,7 @@ def convert(
         UserError: A file cannot be read, or contradicts itself or the training data.
     """
     from mtl.data.convert import convert_splits
-    from mtl.data.formats.source import make_reading
+    from mtl.data.formats.reading import make_reading
 
     sources = {split: Path(file) for split, file in files.items()}
     targets = {split: Path(out) / f"{split}.spacy" for split in files}
@@ -73,7 +73,7 @@ def read(
         UserError: The file cannot be read, or contradicts itself.
     """
     from mtl.data.check import read_labelled
-    from mtl.data.formats.source import make_reading
+    from mtl.data.formats.reading import make_reading
 
     reading = make_reading(format, columns, encoding, repair, sentences)
     return [item.doc for item in read_labelled({"train": [Path(path)]}, lang, reading)]

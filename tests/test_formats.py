@@ -15,7 +15,8 @@ from mtl.cli.app import app
 from mtl.data.docs import record_to_doc
 from mtl.data.formats.detect import FORMATS, detect_format, read_records
 from mtl.data.formats.mentions import characters_of_utf16
-from mtl.data.formats.source import Reading, Source
+from mtl.data.formats.reading import Reading
+from mtl.data.formats.source import Source
 from mtl.data.records import Report
 from mtl.errors import UserError
 
@@ -111,10 +112,10 @@ EXPORTS = {
     "tokens and tags": ("tokens", "a.jsonl", [TOKENS], [("fuel pump", "PART"), ("Oslo", "LOC")], None),
     "our rows in an array": ("jsonl", "a.json", [{"text": TEXT, "label": "WEAR", "spans": TRIPLES}], BOTH, WEAR),
     "our row alone": ("jsonl", "a.json", {"text": TEXT, "label": "WEAR", "spans": TRIPLES}, BOTH, WEAR),
-    "Prodigy": ("jsonl", "a.jsonl", [{"text": TEXT, "_input_hash": 1, "answer": "accept", "tokens": [{"text": "The", "start": 0}],
+    "Prodigy": ("prodigy", "a.jsonl", [{"text": TEXT, "_input_hash": 1, "answer": "accept", "tokens": [{"text": "The"}],
         "spans": [{"start": 6, "end": 15, "label": "PART", "token_start": 2}, {"start": 26, "end": 30, "label": "LOC"}]}],
         BOTH, None),
-    "Prodigy, choice": ("jsonl", "a.jsonl", [{"text": TEXT, "answer": "accept", "accept": ["WEAR"], "options": [
+    "Prodigy, choice": ("prodigy", "a.jsonl", [{"text": TEXT, "answer": "accept", "accept": ["WEAR"], "options": [
         {"id": "WEAR", "text": "worn"}, {"id": "FOD", "text": "foreign object"}]}], None, {"WEAR": 1.0, "FOD": 0.0}),
     "CSV": ("table", "a.csv", f'text,label\n"{TEXT}",WEAR\n', None, WEAR),
     "CSV with semicolons": ("table", "a.csv", f"Text;Category\n{TEXT};WEAR\n", None, WEAR),
@@ -268,10 +269,9 @@ def test_data_sets_saved_as_parquet_keep_the_names_of_their_classes(tmp_path):
 
 def test_columns_are_named_or_recognised_and_said(tmp_path):
     path = write(tmp_path / "a.csv", 'id,Body,urgent,legal,Grade\n1,"a, b",1,no,3\n2,,0,0,1\n3,c,0,yes,"2,5"\n')
-    with pytest.raises(
-        UserError, match=r"which column is the annotation\? There are 'id', 'Body', 'urgent'.*--column label=NAME"
-    ):
-        read(path)
+    assert read(path)[0][0].cats == {"urgent": 1.0, "legal": 0.0}
+    with pytest.raises(UserError, match=r"which column is the annotation\? There are 'id', 'Body'.*--column label=NAME"):
+        read(write(tmp_path / "b.csv", "id,Body\n1,a\n"))
     records, report = read(path, **{"cats:urgent": "urgent", "cats:legal": "legal", "score": "Grade"})
     assert [(record.text, record.cats, record.number) for record in records] == [
         ("a, b", {"urgent": 1.0, "legal": 0.0}, 3.0), ("c", {"urgent": 0.0, "legal": 1.0}, 2.5)
@@ -290,8 +290,8 @@ def test_columns_are_named_or_recognised_and_said(tmp_path):
         ("a,b\n1,2\n", {}, r"which column is the text\? There are 'a', 'b'"),
         ("text,label\nx,y\n", {"text": "Txt"}, r"line 2: --column text=Txt: there is no 'Txt'; there are 'text', 'label'"),
         ("text,label\nx,y,z\n", {}, "line 2: 3 cells, and 2 columns"),
-        ("text,text\nx,y\n", {}, "line 1: the first row has to name every column, each once"),
-        ("Exports,\n,\ntext,label\nx,y\n", {}, "line 1: the first row has to name every column"),
+        ("text,text\nx,y\n", {}, "line 1: this row has to name every column, each once"),
+        ("Exports,\n,\ntext,label\nx,y\n", {}, "line 1: this row has to name every column"),
         ('text,label\n"x,y\n', {}, "quote cells"),
         ("text,urgent\nx,maybe\n", {"cats:urgent": "urgent"}, "line 2: the category 'urgent' has 'maybe'"),
         ("text,score\nx,high\n", {}, "line 2: 'high' is not a number"),

@@ -21,7 +21,7 @@ from mtl.data.convert import convert_splits
 from mtl.data.docs import record_to_doc
 from mtl.data.formats.detect import read_records
 from mtl.data.formats.mentions import characters_of_bytes, characters_of_utf16, place_mention
-from mtl.data.formats.source import Reading, make_reading
+from mtl.data.formats.reading import Reading, make_reading
 from mtl.data.formats.unpack import files_in
 from mtl.data.records import Report
 from mtl.errors import UserError

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mtl.cli.app import app
 from mtl.data.check import check_data
 from mtl.data.docs import read_docs
-from mtl.data.formats.source import Reading
+from mtl.data.formats.reading import Reading
 from mtl.data.split import Cluster, assign, split_files
 from mtl.errors import UserError
 

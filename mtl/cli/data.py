@@ -54,7 +54,7 @@ def convert(
     Checks: character offsets, labels, and documents that occur in two splits.
     Example: mtl convert train.jsonl dev.jsonl test.jsonl --out corpus/spacy
     """
-    from mtl.data.formats.source import make_reading
+    from mtl.data.formats.reading import make_reading
 
     splits = [name.strip() for name in names.split(",")]
     if len(files) > len(splits):
@@ -125,7 +125,7 @@ def check(
     Example: mtl check --train corpus/spacy/train.spacy --dev corpus/spacy/dev.spacy --test corpus/spacy/test.spacy
     """
     from mtl.data.check import ERROR, WARNING, check_data, check_lines, worst
-    from mtl.data.formats.source import make_reading
+    from mtl.data.formats.reading import make_reading
 
     if out is not None:
         check_target(out)
@@ -161,7 +161,7 @@ def split(
     Documents of one group, and those with the same or nearly the same text, stay together, over all files.
     Example: mtl split reports.jsonl --column group=aircraft --out corpus/spacy
     """
-    from mtl.data.formats.source import make_reading
+    from mtl.data.formats.reading import make_reading
     from mtl.data.split import split_files
 
     parts = {}
@@ -198,7 +198,7 @@ def export_data(
     """
     from mtl.data.check import read_labelled
     from mtl.data.export import check_export, export_docs
-    from mtl.data.formats.source import make_reading
+    from mtl.data.formats.reading import make_reading
 
     check_export(out, to)
     reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
@@ -223,7 +223,7 @@ def asked_again(doc: Any, nlp: Any) -> Any:
 
 
 def parse_columns(given: List[str]) -> Dict[str, str]:
-    """The options --column KEY=NAME; "cats", which may be repeated, gets a key for each name.
+    """The options --column KEY=NAME; "cats" and "labels", which may be repeated, get a key for each name.
 
     Raises:
         UserError: One has another form, or a key is given twice.
@@ -233,7 +233,7 @@ def parse_columns(given: List[str]) -> Dict[str, str]:
         key, equals, name = option.partition("=")
         if not (key and equals and name):
             raise UserError(f"--column {option!r}: give KEY=NAME, as in text=Body")
-        key = f"cats:{name}" if key == "cats" else key
+        key = f"{key}:{name}" if key == "cats" or (key == "labels" and "labels" in columns) else key
         if key in columns:
             raise UserError(f"--column {option!r}: {key!r} is given twice")
         columns[key] = name

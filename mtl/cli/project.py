@@ -35,7 +35,7 @@ def init(
     Example: mtl init privacy --train policies.jsonl --train entities.conll --text policies.txt
     """
     from mtl.data.check import ERROR, check_lines, worst
-    from mtl.data.formats.source import make_reading
+    from mtl.data.formats.reading import make_reading
     from mtl.training.project import Project, init_project
 
     slug = "".join(char if char.isalnum() else "_" for char in (name or folder.name)).strip("_").lower()

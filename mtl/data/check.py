@@ -12,8 +12,8 @@ from mtl.data.convert import check_columns
 from mtl.data.docs import blank_pipeline, docbin_files, read_docs, record_to_doc
 from mtl.data.duplicates import NearDuplicates, normalized
 from mtl.data.formats.detect import read_records
+from mtl.data.formats.reading import Reading
 from mtl.data.formats.rows import HUB
-from mtl.data.formats.source import Reading
 from mtl.data.records import Report
 from mtl.errors import UserError
 from mtl.registry import Task, registered_tasks

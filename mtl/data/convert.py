@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from mtl.data.docs import blank_pipeline, record_to_doc, replacing_docs, save_docs
 from mtl.data.formats.detect import read_records
 from mtl.data.formats.jsonl import KEYS
-from mtl.data.formats.source import Reading
+from mtl.data.formats.reading import Reading
 from mtl.data.labels import Spelling, settle_spellings
 from mtl.data.records import Record, Report
 from mtl.errors import UserError, check_range
@@ -136,8 +136,13 @@ def _check_annotated(split: Split) -> None:
         raise UserError(
             f"{split.file}, read as {title}: none of its {count:,} documents has an annotation; rows are read for "
             f'"label", "labels", "cats", "entities", "spans", "qas", "questions" and "score". Name others with --column, as in '
-            f"label=Type"
+            f"label=Type{_unread(split)}"
         )
+
+
+def _unread(split: Split) -> str:
+    keys = [what.split("'")[1] for what in split.report.counts if "which is not read" in what and "'" in what]
+    return f". Keys that are not read: {', '.join(map(repr, keys))}" if keys else ""
 
 
 def _count_unread_keys(split: Split) -> None:

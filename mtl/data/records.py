@@ -59,10 +59,12 @@ class Record:
         where (str): File and line, for messages.
         cats (Optional[Dict[str, float]]): Category -> whether it holds, 0 to 1.
         cats_complete (bool): Categories that `cats` does not name are known not to hold.
-        entities (Optional[List[Entity]]): All entities.
+        entities (Optional[List[Entity]]): The entities.
         questions (Optional[List[Question]]): Questions and answers.
         number (Optional[float]): A score of the document.
         extra (Dict[str, Any]): Keys that the format does not define, for tasks that read them.
+        entities_complete (bool): There are no other entities. If not, nothing is known of the rest of the text.
+        overlapping (bool): Entities of the data set overlap, so its documents keep all of theirs as spans.
     """
 
     text: str
@@ -73,6 +75,8 @@ class Record:
     questions: Optional[List[Question]] = None
     number: Optional[float] = None
     extra: Dict[str, Any] = field(default_factory=dict)
+    entities_complete: bool = True
+    overlapping: bool = False
 
 
 @dataclass

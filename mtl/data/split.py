@@ -11,7 +11,7 @@ from spacy.tokens import Doc
 from mtl.data.check import SIMILARITY, Labelled, read_labelled
 from mtl.data.docs import write_docs
 from mtl.data.duplicates import NearDuplicates, normalized
-from mtl.data.formats.source import Reading
+from mtl.data.formats.reading import Reading
 from mtl.errors import UserError, check_range
 from mtl.registry import registered_tasks
 

@@ -9,7 +9,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from mtl.data.check import ERROR, Labelled, check_data, read_labelled, worst
-from mtl.data.formats.source import Reading
+from mtl.data.formats.reading import Reading
 from mtl.encoder.pretrained.sources import load_config, load_tokenizer
 from mtl.encoder.runtime.device import faster_in_bf16, pick_device
 from mtl.errors import UserError

@@ -4,7 +4,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, List
 
-from mtl.data.formats.source import Reading
+from mtl.data.formats.reading import Reading
 
 if TYPE_CHECKING:
     from mtl.training.project import Plan, Project

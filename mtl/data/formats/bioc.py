@@ -5,7 +5,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from xml.etree import ElementTree
 
 from mtl.data.formats.mentions import place_mention
-from mtl.data.formats.source import Reading, Source
+from mtl.data.formats.reading import Reading
+from mtl.data.formats.source import Source
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
@@ -37,7 +38,8 @@ def read_bioc_json(source: Source, report: Report) -> Iterator[Record]:
         for number, document in enumerate(documents or (), start=1):
             place = f"{where}, document {document.get('id', number)}" if isinstance(document, dict) else where
             try:
-                passages = [(passage["offset"], passage) for passage in document["passages"]]
+                parts = [part for passage in document["passages"] for part in passage.get("sentences") or [passage]]
+                passages = [(part["offset"], part) for part in parts]
                 yield _record(passages, place, report, source.reading)
             except (KeyError, TypeError, AttributeError) as error:
                 raise UserError(f"{place}: not in the shape of BioC ({type(error).__name__}: {error})") from None
@@ -62,7 +64,9 @@ def read_bioc_xml(source: Source, report: Report) -> Iterator[Record]:
     for number, document in enumerate(root.iter("document"), start=1):
         where = f"{path}, document {document.findtext('id') or number}"
         try:
-            passages = [_xml_passage(passage) for passage in document.iter("passage")]
+            passages = [
+                _xml_passage(part) for passage in document.iter("passage") for part in passage.findall("sentence") or [passage]
+            ]
         except (TypeError, ValueError) as error:
             raise UserError(f"{where}: not in the shape of BioC ({error})") from None
         yield _record([(passage["offset"], passage) for passage in passages], where, report, source.reading)

@@ -1,14 +1,17 @@
 """brat's standoff format: a folder of .txt files with .ann files beside them, or one of these."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple, Union
 
 from mtl.data.formats.mentions import place_mention
-from mtl.data.formats.source import Reading, Source
+from mtl.data.formats.reading import Reading
+from mtl.data.formats.source import Source
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
+MENTION = re.compile(r"^T\d+\t\S+ (\d+) (\d+)\t(.*?)\r?$", re.M)
 OTHER_LINES = {"R": "relations", "*": "equivalences", "E": "events", "N": "normalizations", "#": "notes"}
 
 
@@ -46,6 +49,7 @@ def _record(file: Path, report: Report, reading: Reading) -> Record:
         raise UserError(
             f"{file}: it or {text_file.name} is not {reading.encoding} ({error}); save both as UTF-8, or name their --encoding"
         ) from None
+    text = _counted(text, content)
     entities: Dict[str, Entity] = {}
     attributes: Dict[str, Dict[str, Union[bool, str]]] = {}
     left_out: Counter = Counter()
@@ -66,6 +70,14 @@ def _record(file: Path, report: Report, reading: Reading) -> Record:
         for name, entity in entities.items():
             entity.attributes = attributes.get(name, {})
     return Record(text, str(text_file), entities=list(entities.values()))
+
+
+def _counted(text: str, content: str) -> str:
+    """The text as the offsets count it: some tools count a line end of two characters as one."""
+    short = text.replace("\r\n", "\n")
+    mentions = [(int(start), int(end), mention) for start, end, mention in MENTION.findall(content)]
+    fitting = [sum(one[start:end] == mention for start, end, mention in mentions) for one in (text, short)]
+    return short if fitting[1] > fitting[0] else text
 
 
 def _entity(line: str, text: str, where: str, report: Report, reading: Reading) -> Tuple[str, Optional[Entity]]:

@@ -5,6 +5,7 @@ BILUO) and IO (types without prefixes) are told apart by the tags in the file.
 """
 
 import re
+from itertools import islice
 from typing import Iterable, Iterator, List, Optional, Sequence, Set, Tuple, TypeVar
 
 from mtl.data.formats.source import Source
@@ -18,15 +19,21 @@ TaggedToken = Tuple[str, int, int, str]  # where it is in the file, first charac
 START_PREFIXES = "BSU"
 PREFIXES = {"B-", "I-", "E-", "S-", "L-", "U-"}
 MAX_TOKENS = 1000  # of a document, if there is a place to cut it at
+MAX_TYPES = 60  # of entities in tags without prefixes; more are something else
+SAMPLED_TOKENS = 200  # looked at to find the columns
+CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"}  # of CoNLL-2000
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*:")
 SENTENCE_ENDS = frozenset(".!?")
 
 
 def is_conll(source: Source) -> bool:
-    """Whether the first line is a mark of a document, or a token with an IOB tag."""
+    """Whether the file begins with a mark of a document, or its first sentences have a column of IOB tags."""
     if source.kind != "text":
         return False
-    fields = source.first_line.split()
-    return source.first_line.startswith("-DOCSTART-") or (len(fields) >= 2 and fields[-1][:2] in {"O", *PREFIXES})
+    if source.first_line.startswith("-DOCSTART-") or "tag" in source.columns:
+        return True
+    rows = _sampled(source)
+    return bool(_tag_columns(rows)) or _has_types(rows)
 
 
 def read_conll(source: Source, report: Report) -> Iterator[Record]:
@@ -37,30 +44,125 @@ def read_conll(source: Source, report: Report) -> Iterator[Record]:
     blank lines, is cut behind a full stop.
 
     Args:
-        source (Source): The file. Its column "tag" is the number of the column with the tag, from 1; by default the last.
+        source (Source): The file. Its columns "text" and "tag" are numbers of columns, from 1; by default the first that is no
+            number and no name of a file, and the last with IOB tags.
         report (Report): Counts the sentences by tagging scheme.
 
     Raises:
         UserError: A row has no tag, a prefix is unknown, or a tag cannot follow the one before it.
     """
-    path, column = str(source.path), _column(source)
+    path, columns = str(source.path), _columns(source, report)
     documents = [
-        [_tokens(path, sentence, column) for sentence in document]
+        [_tokens(path, sentence, *columns) for sentence in document]
         for document in _documents(list(source.lines()), source.reading.sentences)
     ]
     scheme = scheme_of(tag for document in documents for sentence in document for _, _, tag in [*sentence, (0, "", "O")])
+    if scheme == "IO":
+        _check_types(path, documents)
+    _remove_language(documents, report)
     report.count(f"sentences read as {scheme}", sum(map(len, documents)))
     for document in documents:
         for part in cut([piece for sentence in document for piece in _cut_sentence(sentence, report)], report):
             yield _record(path, part, scheme, report, "tags" in source.reading.repair)
 
 
-def _column(source: Source) -> int:
-    given = source.columns.get("tag", "0")
-    source.found.add("tag")
-    if not given.isdigit():
-        raise UserError(f"{source.path}: --column tag={given}: give the number of the column with the tags, from 1")
-    return int(given) - 1
+def tag_prefix(tag: str) -> str:
+    """The prefix of an IOB tag; "" if it has none."""
+    return tag[:2] if tag[:2] in PREFIXES and len(tag) > 2 else ""
+
+
+def _sampled(source: Source) -> List[List[str]]:
+    """The fields of the first tokens."""
+    lines = islice((line for _, line in source.lines() if line.strip() and not _is_comment(line)), SAMPLED_TOKENS)
+    return [_fields(line) for line in lines if not line.startswith("-DOCSTART-")]
+
+
+def _tag_columns(rows: List[List[str]]) -> List[int]:
+    """The columns that hold IOB tags, those of chunks only if there are no others."""
+    width = min(map(len, rows), default=0)
+    if width < 2:
+        return []
+    found = [
+        i for i in range(width)
+        if all(row[i] == "O" or tag_prefix(row[i]) for row in rows) and (any(row[i] != "O" for row in rows) or i == width - 1)
+    ]  # fmt: skip
+    return [i for i in found if not {row[i][2:] for row in rows} - {""} <= CHUNKS] or found
+
+
+def _has_types(rows: List[List[str]]) -> bool:
+    """Whether the last column looks like types without prefixes: mostly O, and few others."""
+    tags = [row[-1] for row in rows]
+    types = {tag for tag in tags if tag != "O"}
+    is_even = len({len(row) for row in rows}) == 1 and all(len(row) > 1 for row in rows)
+    return is_even and 2 * tags.count("O") > len(tags) and len(types) <= max(1, len(tags) // 5)
+
+
+def _columns(source: Source, report: Report) -> Tuple[int, int]:
+    """The columns of the token and the tag, from 0; -1 for the last."""
+    source.found |= {"text", "tag"} & set(source.columns)
+    given = [source.columns.get(key, "") for key in ("text", "tag")]
+    for key, value in zip(("text", "tag"), given):
+        if value and not (value.isdigit() and int(value) > 0):
+            raise UserError(f"{source.path}: --column {key}={value}: give the number of the column, from 1")
+    rows = _sampled(source)
+    width = min(map(len, rows), default=2)
+    tags = _tag_columns(rows)
+    tag = int(given[1]) - 1 if given[1] else tags[-1] if tags else width - 1
+    if not given[1] and len(tags) > 1 and _is_nested(rows, tags[-2], tags[-1]):
+        tag = tags[-2]
+    tokens = [i for i in range(width) if i != tag and not _is_number_or_name(rows, i)]
+    token = int(given[0]) - 1 if given[0] else tokens[0] if tokens else 0
+    if rows and (token, tag) not in ((0, width - 1), (0, 1)):
+        report.notes.append(f"{source.path}: read the token in column {token + 1}, the tag in column {tag + 1}")
+    return token, -1 if tag == width - 1 and not given[1] else tag
+
+
+def _is_nested(rows: List[List[str]], outer: int, inner: int) -> bool:
+    """Whether the entities of one column are all inside those of another, as in GermEval 2014."""
+    return all(row[outer] != "O" for row in rows if row[inner] != "O")
+
+
+def _is_number_or_name(rows: List[List[str]], column: int) -> bool:
+    """Whether a column numbers the tokens, or is the same in all of them."""
+    values = [row[column] for row in rows]
+    return len(rows) > 1 and (all(value.isdigit() for value in values) or (len(set(values)) == 1 and len(rows) > 3))
+
+
+def _check_types(path: str, documents: List[List[List[Token]]]) -> None:
+    """Check that tags without prefixes look like types of entities.
+
+    Raises:
+        UserError: They look like something else.
+    """
+    tags = [tag for document in documents for sentence in document for *_, tag in sentence]
+    types = sorted(set(tags) - {"O"})
+    if "O" not in tags or len(types) > MAX_TYPES:
+        shown = ", ".join(map(repr, types[:5]))
+        raise UserError(
+            f"{path}: the tags, such as {shown}, look like no types of entities: {len(types)} kinds in {len(tags):,} tokens"
+            f"{'' if 'O' in tags else ', and none is O'}. Name the column with the tags: --column tag=2"
+        )
+
+
+def _remove_language(documents: List[List[List[Token]]], report: Report) -> None:
+    """Remove the language from tokens such as "en:Oslo", if all have the same, as in WikiAnn."""
+    tokens = [row for document in documents for sentence in document for row in sentence]
+    prefix = (LANGUAGE.match(tokens[0][1]) or [""])[0] if tokens else ""
+    if not prefix or not all(word.startswith(prefix) for _, word, _ in tokens):
+        return
+    report.count(f"tokens whose {prefix!r} was removed", len(tokens))
+    for sentence in (sentence for document in documents for sentence in document):
+        sentence[:] = [(number, word[len(prefix) :] or word, tag) for number, word, tag in sentence]
+
+
+def _is_comment(line: str) -> bool:
+    """Whether a line is none of a token: `# ...`, or `###MEDLINE:...` of GENIA; "#" may be a token."""
+    return line.startswith(("# ", "#\t", "###")) and not (_fields(line)[-1] == "O" or tag_prefix(_fields(line)[-1]))
+
+
+def _fields(line: str) -> List[str]:
+    """The columns of a line. Other blanks, such as a no-break space, are part of the token."""
+    return [field.strip(" ") for field in (line.split("\t") if "\t" in line else re.split(" +", line.strip(" ")))]
 
 
 def _documents(lines: Lines, size: int) -> Iterator[List[Lines]]:
@@ -71,7 +173,7 @@ def _documents(lines: Lines, size: int) -> Iterator[List[Lines]]:
     for number, line in lines + [(0, "")]:
         is_mark = line.startswith("-DOCSTART-")
         if line.strip(" \t") and not is_mark:
-            if not (line.startswith("# ") and line.split()[-1][:2] not in ("O", "B-", "I-")):
+            if not _is_comment(line):
                 sentence.append((number, line))
             continue
         if sentence:
@@ -82,15 +184,14 @@ def _documents(lines: Lines, size: int) -> Iterator[List[Lines]]:
             document = []
 
 
-def _tokens(path: str, sentence: Lines, column: int) -> List[Token]:
-    """The first column of each line and that of the tag."""
+def _tokens(path: str, sentence: Lines, token: int, tag: int) -> List[Token]:
+    """The two columns of each line."""
     rows = []
     for number, line in sentence:
-        # Other blanks, such as a no-break space, are part of the token.
-        fields = [field.strip(" ") for field in (line.split("\t") if "\t" in line else re.split(" +", line.strip(" ")))]
-        if len(fields) < 2 or column >= len(fields) or not fields[column]:
+        fields = _fields(line)
+        if len(fields) < 2 or max(token, tag) >= len(fields) or not fields[tag]:
             raise UserError(f"{path}, line {number}: a token and a tag are needed, got {line!r}")
-        rows.append((number, fields[0], fields[column]))
+        rows.append((number, fields[token], fields[tag]))
     return rows
 
 

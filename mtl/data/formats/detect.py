@@ -12,11 +12,24 @@ from mtl.data.formats.brat import is_brat, read_brat
 from mtl.data.formats.conll import is_conll, read_conll
 from mtl.data.formats.conllu import is_conllu, read_conllu
 from mtl.data.formats.docbin import is_docbin, read_docbin
-from mtl.data.formats.doccano import doccano_record, is_doccano, settle_empty
-from mtl.data.formats.jsonl import is_own_rows, own_record
+from mtl.data.formats.doccano import is_doccano, read_doccano
+from mtl.data.formats.jsonl import is_own_rows, read_own_rows
 from mtl.data.formats.label_studio import is_label_studio, read_label_studio
+from mtl.data.formats.prodigy import is_prodigy, read_prodigy
 from mtl.data.formats.pubtator import is_pubtator, read_pubtator
-from mtl.data.formats.source import Reading, Source
+from mtl.data.formats.reading import Reading
+from mtl.data.formats.small import (
+    is_dataturks,
+    is_fasttext,
+    is_lighttag,
+    is_manifest,
+    read_dataturks,
+    read_fasttext,
+    read_lighttag,
+    read_manifest,
+)
+from mtl.data.formats.source import Source
+from mtl.data.formats.span_table import is_span_table, is_token_table, read_span_table, read_token_table
 from mtl.data.formats.squad import is_squad, squad_records
 from mtl.data.formats.table import TableReader, is_table
 from mtl.data.formats.tagged import is_spacy_json, is_token_rows, spacy_json_records, token_record
@@ -25,6 +38,7 @@ from mtl.data.formats.webanno import is_webanno, read_webanno
 from mtl.data.records import Record, Report
 from mtl.errors import UserError, check_choice
 
+MAX_KEYS = 20  # of a file of unknown format, that are shown
 GROUP = "mtl_formats"  # the entry point group: name -> a `Format`
 
 
@@ -50,17 +64,10 @@ def by_row(record: Callable[[Any, str, Report], Union[Record, Iterable[Record], 
         for where, row in source.rows():
             made = record(row, where, report)
             for one in [made] if isinstance(made, Record) else made or ():
-                if "group" in source.columns and isinstance(row, dict):
-                    one.extra["group"] = row.get("group")
+                one.extra |= source.group(row)
                 yield one
 
     return read
-
-
-def _read_doccano(source: Source, report: Report) -> Iterator[Record]:
-    records = list(by_row(doccano_record)(source, report))
-    settle_empty(records)
-    yield from records
 
 
 def _read_table(source: Source, report: Report) -> Iterator[Record]:
@@ -78,10 +85,17 @@ FORMATS: Dict[str, Format] = {
     "squad": Format("SQuAD or MRQA", is_squad, by_row(squad_records)),
     "label-studio": Format("Label Studio", is_label_studio, read_label_studio),
     "spacy-json": Format("spaCy v2 training data", is_spacy_json, by_row(spacy_json_records)),
-    "doccano": Format("Doccano", is_doccano, _read_doccano),
+    "prodigy": Format("Prodigy", is_prodigy, read_prodigy),
+    "dataturks": Format("DataTurks", is_dataturks, read_dataturks),
+    "lighttag": Format("LightTag", is_lighttag, read_lighttag),
+    "sagemaker": Format("SageMaker Ground Truth", is_manifest, read_manifest),
+    "doccano": Format("Doccano", is_doccano, read_doccano),
     "tokens": Format("tokens and tags", is_token_rows, by_row(token_record)),
+    "span-table": Format("table of entities", is_span_table, read_span_table),
+    "token-table": Format("table of tokens", is_token_table, read_token_table),
     "table": Format("table", is_table, _read_table),
-    "jsonl": Format("JSON Lines", is_own_rows, by_row(own_record)),
+    "jsonl": Format("JSON Lines", is_own_rows, read_own_rows),
+    "fasttext": Format("fastText", is_fasttext, read_fasttext),
     "webanno": Format("WebAnno TSV", is_webanno, read_webanno),
     "pubtator": Format("PubTator", is_pubtator, read_pubtator),
     "conllu": Format("CoNLL-U", is_conllu, read_conllu),
@@ -184,11 +198,16 @@ def detect_format(source: Source) -> str:
     name = _format_of(source)
     if name:
         return name
-    raise UnknownFormat(f"{source.path}: {_why_unknown(source)}; name it with --format ({', '.join(all_formats())})")
+    raise UnknownFormat(f"{source.path}: {_why_unknown(source)} name it with --format ({', '.join(all_formats())})")
 
 
 def _why_unknown(source: Source) -> str:
-    keys: List[str] = list(source.keys())
+    keys: List[str] = list(source.key_values())
     if keys:
-        return f"unknown format: rows with the keys {', '.join(map(repr, keys))}, of which none is a text with annotation"
-    return f"unknown format, which begins with {source.first_line[:60]!r}"
+        inner = [f"{key}.{name}" for key, value in source.key_values().items() if isinstance(value, dict) for name in value]
+        shown = ", ".join(map(repr, [*keys, *inner][:MAX_KEYS]))
+        return (
+            f"unknown format: rows with the keys {shown}, of which none is a text with annotation. Name them, as in --column "
+            f"text={inner[0] if inner else keys[0]} --column label=KEY (or labels, entities); or"
+        )
+    return f"unknown format, which begins with {source.first_line[:60]!r};"

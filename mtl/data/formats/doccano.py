@@ -1,27 +1,54 @@
 """Doccano's exports: text classification and sequence labelling, old and new, with relations."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from mtl.data.formats.source import Source
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
+LONG = 30  # characters; a project whose labels are longer on average, and hardly ever the same, has texts in their place
+
 
 def is_doccano(source: Source) -> bool:
     """Whether the first rows look like Doccano's."""
-    keys = source.keys()
+    if source.kind != "json":
+        return False
+    keys = source.key_values()
     label = keys.get("label", keys.get("labels"))
     if isinstance(label, list) and label:
         return _is_triple(label[0]) or ("label" in keys and all(isinstance(item, str) for item in label))
-    return any("start_offset" in item for name in ("entities", "annotations") for item in _objects(keys.get(name)))
+    return any("start_offset" in item for item in _objects(keys.get("entities"))) or any(
+        "start_offset" in item or {"label", "user"} <= set(item) for item in _objects(keys.get("annotations"))
+    )
 
 
-def doccano_record(row: Any, where: str, report: Report) -> Record:
-    """A document from a row.
+def read_doccano(source: Source, report: Report) -> Iterator[Record]:
+    """Read an export. An empty "label" means no entity in a file of entities, and no category in one of categories.
 
     Raises:
-        UserError: It has no text, or annotation of another shape.
+        UserError: A row has no text, or annotation of another shape; or the labels are texts.
     """
+    records = []
+    for where, row in source.rows():
+        records.append(_record(row, where, report))
+        records[-1].extra |= source.group(row)
+    labels = [label for record in records for label in record.cats or ()]
+    if sum(map(len, labels)) > LONG * len(labels) and len(set(labels)) > 0.8 * len(labels):
+        raise UserError(
+            f"{source.path}: the labels are texts, such as {labels[0][:40]!r}, of a sequence-to-sequence project; no head "
+            f"learns these"
+        )
+    names = {*labels, *(entity.label for record in records for entity in record.entities or ())}
+    if names and all(name.isdigit() for name in names):
+        report.notes.append(f"{source.path}: labels are numbers; their names are in Doccano's label export, not in this file")
+    if any(record.entities for record in records):
+        for record in records:
+            if record.cats == {}:
+                record.cats, record.entities = None, record.entities or []
+    yield from records
+
+
+def _record(row: Any, where: str, report: Report) -> Record:
     text = row.get("text", row.get("data")) if isinstance(row, dict) else None
     if not isinstance(text, str):
         raise UserError(f'{where}: a "text" (or "data") is needed in Doccano\'s rows')
@@ -30,28 +57,26 @@ def doccano_record(row: Any, where: str, report: Report) -> Record:
     entities: Optional[List[Entity]] = None
     cats: Optional[Dict[str, float]] = None
     try:
-        for name in ("entities", "annotations"):
-            if row.get(name) is not None:
-                found = [Entity(item["start_offset"], item["end_offset"], str(item["label"])) for item in row[name]]
-                entities = [*(entities or []), *found]
+        for item in [item for name in ("entities", "annotations") for item in row.get(name) or ()]:
+            if "start_offset" in item:
+                found = Entity(item["start_offset"], item["end_offset"], str(item["label"]))
+                entities = [*(entities or []), found]
+            elif isinstance(item, dict):
+                cats = {**(cats or {}), str(item["label"]): 1.0}
+            else:
+                raise TypeError
+        if row.get("entities") == [] or row.get("annotations") == []:
+            entities = entities or []
         labels = row.get("label", row.get("labels"))
         if labels is not None and not isinstance(labels, list):
             raise TypeError
         if labels and _is_triple(labels[0]):
             entities = [*(entities or []), *(Entity(start, end, str(label)) for start, end, label in labels)]
         elif labels is not None and (labels or entities is None):
-            cats = {str(label): 1.0 for label in labels}
+            cats = {**(cats or {}), **{str(label): 1.0 for label in labels}}
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{where}: annotation that is not in the shape of Doccano's exports") from None
     return Record(text, where, cats=cats, cats_complete=True, entities=entities)
-
-
-def settle_empty(records: List[Record]) -> None:
-    """An empty "label" means no entity in a file of entities, and no category in one of categories."""
-    if any(record.entities for record in records):
-        for record in records:
-            if record.cats == {}:
-                record.cats, record.entities = None, record.entities or []
 
 
 def _objects(value: Any) -> List[Dict[str, Any]]:

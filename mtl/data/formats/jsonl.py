@@ -1,4 +1,4 @@
-"""Our own rows, as JSON Lines or a JSON array, and Prodigy's: one document each, with any subset of the annotations.
+"""Our own rows, as JSON Lines or a JSON array, and those of other tools that are like them: one document each.
 
     {"text": "...", "label": "WEAR"}                                   exclusive category
     {"text": "...", "cats": {"urgent": 1, "legal": 0}}                 several categories
@@ -14,73 +14,88 @@ hold; all others do not, while a category that "cats" leaves out is not annotate
 """
 
 import math
-from typing import Any, Dict, List, Optional, Union
+from dataclasses import replace
+from typing import Any, Dict, Iterator, List, Optional
 
+from mtl.data.formats.names import LABEL_NAMES, TEXT_NAMES
+from mtl.data.formats.reading import Reading
 from mtl.data.formats.source import Source
+from mtl.data.formats.spans import as_label, is_entity, read_entities
 from mtl.data.formats.squad import parse_question
-from mtl.data.records import Entity, Question, Record, Report
+from mtl.data.records import Question, Record, Report
 from mtl.errors import UserError
 
-KEYS = ("text", "label", "labels", "cats", "options", "accept", "entities", "spans", "qas", "questions", "score")
+ENTITY_NAMES = ("entities", "spans", "ents")
+KEYS = ("text", "label", "labels", "cats", *ENTITY_NAMES, "qas", "questions", "score")
+OTHER_ENTITY_NAMES = ("annotations", "annotation", "ner", "mentions", "tokens")  # read if what they hold are entities
+UNLABELLED = -1  # a label of Hugging Face's test sets
 
 
 def is_own_rows(source: Source) -> bool:
-    """Whether the rows have a text or an annotation under one of our names."""
-    return bool(source.first_objects) and bool({*KEYS, "answer"} & set(source.keys()))
+    """Whether the rows have a text or an annotation under one of our names, or a text under another usual one."""
+    keys = source.key_values()
+    lower = {key.lower(): value for key, value in keys.items()}
+    return bool({*KEYS} & set(lower)) or any(isinstance(lower.get(name), str) for name in TEXT_NAMES)
 
 
-def own_record(row: Any, where: str, report: Report) -> Optional[Record]:
-    """A document from a row; None if the annotator has decided that it says nothing. Other keys are kept in `Record.extra`.
+def read_own_rows(source: Source, report: Report) -> Iterator[Record]:
+    """Read rows. Other keys are kept in `Record.extra`.
 
     Raises:
-        UserError: It is not a JSON object, has no text, or its annotation has the wrong shape.
+        UserError: A row is not a JSON object, has no text, or its annotation has the wrong shape.
+    """
+    source = with_usual_names(source, report)
+    for where, row in source.rows():
+        yield row_record(row, where, report, source.reading)
+
+
+def with_usual_names(source: Source, report: Report) -> Source:
+    """The source with names for what it lacks under ours, where it has a usual name for that. What they are is noted."""
+    values = source.key_values()
+    lower = {key.lower(): key for key in reversed(values)}
+    guessed = {key: lower[key] for key in KEYS if key not in values and key in lower}  # in other case
+    if "text" not in values:
+        usual = [lower[name] for name in TEXT_NAMES if name in lower and isinstance(values[lower[name]], str)]
+        guessed |= dict(zip(["text"], usual))
+    if not {*KEYS[1:]} & {*values, *guessed}:
+        usual = [name for name in OTHER_ENTITY_NAMES if isinstance(values.get(name), list) and any(map(is_entity, values[name]))]
+        guessed |= dict(zip(["entities"], usual))
+    if not {"label", "labels", "cats"} & {*values, *guessed}:
+        usual = [lower[name] for name in (*LABEL_NAMES, "annotation") if name in lower and isinstance(values[lower[name]], str)]
+        guessed |= dict(zip(["label"], usual))
+    columns = {key: name for key, name in guessed.items() if key not in source.columns}
+    if not columns:
+        return source
+    report.notes.append(f"{source.path}: read " + ", ".join(f"{key} = {name!r}" for key, name in columns.items()))
+    return Source(source.path, replace(source.reading, columns={**source.columns, **columns}), source.found)
+
+
+def row_record(row: Any, where: str, report: Report, reading: Reading) -> Record:
+    """A document from its JSON object.
+
+    Raises:
+        UserError: It is none, has no text, or its annotation has the wrong shape.
     """
     if not isinstance(row, dict):
         raise UserError(f"{where}: a JSON object is needed for each document")
-    return _json_record(row, where) if _is_decided(row, where, report) else None
-
-
-def _is_decided(row: Dict[str, Any], where: str, report: Report) -> bool:
-    """Read what an annotator has decided on a row of Prodigy's ("answer"), and whether it says anything.
-
-    A rejected category does not hold; what is right where spans or questions were rejected is not known.
-    """
-    answer = row.pop("answer", "accept")
-    if answer == "accept":
-        return True
-    if answer == "ignore":
-        report.count("rows left out because the annotator ignored them")
-        return False
-    if answer != "reject":
-        raise UserError(f'{where}: "answer" must be accept, reject or ignore, got {answer!r}')
-    if row.get("label") is None:
-        report.count("rows left out because the annotator rejected them")
-        return False
-    report.count("rejected categories, read as not holding")
-    for name in ("entities", "spans", "qas", "questions", "score"):
-        row.pop(name, None)
-    row["cats"] = {_label(row.pop("label"), '"label"'): 0.0}
-    return True
-
-
-def _json_record(row: Dict[str, Any], where: str) -> Record:
-    """A document from its JSON object."""
     text = row.get("text")
     if not isinstance(text, str):
         problem = f"{text!r} is not a string" if "text" in row else f"the keys are {', '.join(map(repr, row))}"
-        raise UserError(f'{where}: a "text" is needed; {problem}')
+        raise UserError(f'{where}: a "text" is needed; {problem}. Name another key: --column text=KEY')
     try:
-        entities, questions = _list_of(row, "entities", "spans"), _list_of(row, "qas", "questions")
+        entities, questions = _list_of(row, *ENTITY_NAMES), _list_of(row, "qas", "questions")
         return Record(
             text,
             where,
-            cats=_categories(row),
-            cats_complete=row.get("cats") is None,
-            entities=None if entities is None else [_entity(item) for item in entities],
+            cats=_categories(row, report),
+            cats_complete=not isinstance(row.get("cats"), dict),
+            entities=None if entities is None else read_entities(entities, text, where, report, reading),
             questions=None if questions is None else _parse_questions(questions),
             number=None if row.get("score") is None else _number(row["score"]),
             extra={key: value for key, value in row.items() if key not in KEYS},
         )
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None
 
@@ -90,16 +105,16 @@ def _list_of(row: Dict[str, Any], *names: str) -> Optional[List]:
     present = [name for name in names if row.get(name) is not None]
     if len(present) > 1:
         raise ValueError(f"{' and '.join(map(repr, present))} are two names for the same thing; keep one")
-    if present and not isinstance(row[present[0]], list):
-        raise ValueError(f"{present[0]!r} must be a list, got {row[present[0]]!r}")
-    return row[present[0]] if present else None
+    value = row[present[0]] if present else None
+    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
+        return next(iter(value.values()))  # spaCy's groups of spans, of which there is one
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{present[0]!r} must be a list, got {value!r}")
+    return value
 
 
-def _categories(row: Dict[str, Any]) -> Optional[Dict[str, float]]:
-    """The categories of a row in any of the three forms, or as Prodigy's choices: "options", of which it has accepted some."""
-    if isinstance(row.get("options"), list) and isinstance(row.get("accept"), list):
-        options = [option.get("id") if isinstance(option, dict) else option for option in row["options"]]
-        return {_label(option, '"options"'): float(option in row["accept"]) for option in options}
+def _categories(row: Dict[str, Any], report: Report) -> Optional[Dict[str, float]]:
+    """The categories of a row in any of the three forms."""
     present = [name for name in ("cats", "label", "labels") if row.get(name) is not None]
     if len(present) > 1:
         raise ValueError(f"{' and '.join(map(repr, present))} say the same in different ways; keep one")
@@ -107,21 +122,17 @@ def _categories(row: Dict[str, Any]) -> Optional[Dict[str, float]]:
         return None
     value = row[present[0]]
     if present == ["label"]:
-        return {_label(value, '"label" (one category; use "labels" for several)'): 1.0}
+        if value == UNLABELLED and not isinstance(value, bool):
+            report.count(f"labels of {UNLABELLED}, which stands for 'not labelled'")
+            return None
+        return {as_label(value, '"label" (one category; use "labels" for several)'): 1.0}
+    if isinstance(value, list):
+        return {as_label(label, f'"{present[0]}"'): 1.0 for label in value}
     if present == ["labels"]:
-        if not isinstance(value, list):
-            raise ValueError(f'"labels" must be a list of categories, got {value!r}')
-        return {_label(label, '"labels"'): 1.0 for label in value}
+        raise ValueError(f'"labels" must be a list of categories, got {value!r}; for one category use --column label=labels')
     if not isinstance(value, dict):
-        raise ValueError(f'"cats" must be an object from category to number, got {value!r}')
-    return {_label(label, '"cats"'): _degree(label, number) for label, number in value.items()}
-
-
-def _label(value: Any, key: str) -> str:
-    """A label as a string. Whole numbers are accepted."""
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise ValueError(f"{key}: a label is a string that is not empty, got {value!r}")
-    return str(value)
+        raise ValueError(f'"cats" must be an object from category to number, or a list of categories, got {value!r}')
+    return {as_label(label, '"cats"'): _degree(label, number) for label, number in value.items()}
 
 
 def _degree(label: str, value: Any) -> float:
@@ -136,30 +147,6 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f'"score" must be a number, got {value!r}')
     return float(value)
-
-
-def _entity(item: Any) -> Entity:
-    """An entity from its JSON object or list."""
-    try:
-        start, end, label = (item["start"], item["end"], item["label"]) if isinstance(item, dict) else item
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f'an entity is {{"start": .., "end": .., "label": ..}} or [start, end, label], got {item!r}') from None
-    if type(start) is not int or type(end) is not int:
-        raise ValueError(f"an entity's start and end must be whole numbers, got {item!r}")
-    attributes = item.get("attributes") if isinstance(item, dict) else None
-    return Entity(start, end, _label(label, "an entity"), None if attributes is None else _attributes(attributes))
-
-
-def _attributes(value: Any) -> Dict[str, Union[bool, str]]:
-    """The attributes of an entity: a list of those that hold, or an object from each to true, false or a string."""
-    if isinstance(value, list):
-        return {_label(name, '"attributes"'): True for name in value}
-    if not isinstance(value, dict) or not all(isinstance(v, bool) or (isinstance(v, str) and v.strip()) for v in value.values()):
-        raise ValueError(
-            f'"attributes" must be a list of names, or an object from name to true, false or a string that is not empty, '
-            f"got {value!r}"
-        )
-    return {_label(name, '"attributes"'): held for name, held in value.items()}
 
 
 def _parse_questions(items: List[Any]) -> List[Question]:

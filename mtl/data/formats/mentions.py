@@ -2,7 +2,7 @@
 
 from typing import Callable, Dict, Optional, Tuple
 
-from mtl.data.formats.source import Reading
+from mtl.data.formats.reading import Reading
 from mtl.data.records import Report
 from mtl.errors import UserError
 

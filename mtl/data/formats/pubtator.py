@@ -49,7 +49,7 @@ def _pubtator_record(source: Source, block: List[Tuple[int, str]], report: Repor
             parts.append(head[2])
             continue
         fields = line.split("\t")
-        if len(fields) == 4:
+        if len(fields) >= 4 and not fields[1].isdigit():
             report.count("relations left out")
             continue
         if len(fields) < 5 or not (fields[1].isdigit() and fields[2].isdigit()):

@@ -1,17 +1,16 @@
-"""The rows of JSON files, tables, parquet files and Hugging Face data sets, each with its place in the file."""
+"""The rows of JSON files, parquet files and Hugging Face data sets, each with its place in the file."""
 
-import csv
-import io
 import json
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
+from mtl.data.formats.names import TEXT_NAMES
+from mtl.data.formats.reading import Reading
 from mtl.data.text_files import parse_json, read_text, stream_lines
 from mtl.errors import UserError
 
-TABLES = {".csv": "", ".tsv": "\t"}  # suffix -> delimiter, "" to find it out
-DELIMITERS = ",;\t|"
+PARTS = {"passages", "paragraphs", "sentences", "entities", "annotations", "tokens", "spans"}  # of a document
 HUB = "hf:"  # a path that begins so is the name of a data set on the hub
 Row = Tuple[str, Any]  # where it is, and its value
 
@@ -33,98 +32,85 @@ def _is_array_of_rows(line: str) -> bool:
     return isinstance(value, list) and all(isinstance(item, (dict, list)) for item in value)
 
 
-def json_rows(path: Path, encoding: str) -> Iterator[Row]:
+def json_rows(path: Path, reading: Reading) -> Iterator[Row]:
     """The values of JSON Lines, the items of a JSON array, or the one object of a file."""
-    lines = ((number, line) for number, line in stream_lines(path, encoding) if line.strip())
+    lines = ((number, line) for number, line in stream_lines(path, reading.encoding) if line.strip())
     first = next(lines, (1, ""))
     second = next(lines, None)
     is_array = second is None and _is_array_of_rows(first[1].strip())  # all of it on one line
-    if not is_array and (is_json(first[1].strip()) or _is_cut_line(first, second)):
+    is_alone = (
+        second is None and first[1].strip().startswith("{") and is_json(first[1].strip())
+    )  # an object on one line may hold the rows
+    if not is_array and not is_alone and (is_json(first[1].strip()) or _is_cut_line(first, second)):
         for number, line in chain([first], [second] if second else [], lines):
             yield f"{path}, line {number}", parse_json(line, f"{path}, line {number}")
         return
-    value = parse_json(read_text(path, encoding), str(path))
+    whole = f"{path}, line {first[0]}" if is_alone else str(path)
+    value = _json_values(read_text(path, reading.encoding), whole)
+    value = _wrapped_rows(value) if isinstance(value, dict) else value
     if isinstance(value, list):
         yield from ((f"{path}, item {number}", item) for number, item in enumerate(value, start=1))
     else:
-        yield str(path), value
+        yield whole, value
+
+
+def _json_values(text: str, where: str) -> Any:
+    """The JSON value of a text; a list of them if several objects follow each other.
+
+    Raises:
+        UserError: It is not valid JSON.
+    """
+    try:
+        return parse_json(text, where)
+    except UserError:
+        values: List[Any] = []
+        position = 0
+        decoder = json.JSONDecoder()
+        while position < len(text):
+            try:
+                value, position = decoder.raw_decode(text, position)
+            except (json.JSONDecodeError, RecursionError):
+                values = []
+                break
+            values.append(value)
+            position += len(text[position:]) - len(text[position:].lstrip())
+        if len(values) < 2 or not all(isinstance(value, dict) for value in values):
+            raise
+        return values
+
+
+def _wrapped_rows(value: Dict[str, Any]) -> Any:
+    """The rows that an object holds under a name such as "data", or as columns; else the object itself."""
+    parts = [part for name, part in value.items() if name not in PARTS]
+    lists = [part for part in parts if _is_rows(part)]
+    nested = [inner for part in parts if isinstance(part, dict) for inner in part.values() if _is_rows(inner)]
+    if len(lists or nested) == 1 and not any(isinstance(value.get(name), str) for name in TEXT_NAMES):
+        return (lists or nested)[0]
+    columns = {key: list(part.values()) if isinstance(part, dict) else part for key, part in value.items()}
+    if len(columns) > 1 and all(isinstance(part, list) and part for part in columns.values()):
+        has_text = any(isinstance(columns.get(name, [0])[0], str) for name in TEXT_NAMES)
+        if has_text and len(set(map(len, columns.values()))) == 1:
+            return [dict(zip(columns, cells)) for cells in zip(*columns.values())]
+    return value
+
+
+def _is_rows(value: Any) -> bool:
+    """Whether a value is a list of objects with a text."""
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, dict) and any(isinstance(first.get(name), str) for name in TEXT_NAMES)
 
 
 def _is_cut_line(first: Tuple[int, str], second: Optional[Tuple[int, str]]) -> bool:
     """Whether the first line is a damaged one of JSON Lines: the second is whole."""
-    return second is not None and len(first[1].strip()) > 1 and is_json(second[1].strip())
-
-
-# Tables
-
-
-def table_rows(path: Path, encoding: str) -> Iterator[Row]:
-    """The rows of a CSV file as objects from column to text; the first row names the columns."""
-    yield from _named_rows(path, _csv_lines(path, encoding))
-
-
-def excel_rows(path: Path, encoding: str) -> Iterator[Row]:
-    """The rows of the active sheet of an Excel file, like those of `table_rows`."""
-    yield from _named_rows(path, _excel_lines(path))
-
-
-def _named_rows(path: Path, lines: Iterator[Tuple[int, List[Any]]]) -> Iterator[Row]:
-    number, header = next(lines, (1, []))
-    names = [str(name).strip() for name in header]
-    while names and not names[-1]:  # empty columns at the right, as spreadsheets have them
-        names.pop()
-    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
-        raise UserError(
-            f"{path}, line {number}: the first row has to name every column, each once; it is {names}. Remove what is above the "
-            f"names, or add them"
-        )
-    for number, cells in lines:
-        if not any(str(cell).strip() for cell in cells):
-            continue
-        if len(cells) > len(names) and any(str(cell).strip() for cell in cells[len(names) :]):
-            raise UserError(
-                f"{path}, line {number}: {len(cells)} cells, and {len(names)} columns; quote cells that hold a delimiter"
-            )
-        padded = [*cells, *[""] * (len(names) - len(cells))]
-        yield f"{path}, line {number}", dict(zip(names, padded))
-
-
-def _csv_lines(path: Path, encoding: str) -> Iterator[Tuple[int, List[str]]]:
-    text = read_text(path, encoding)
-    first = text.split("\n", 1)[0]
-    suffix = Path(path.stem).suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
-    delimiter = TABLES.get(suffix, "") or max(DELIMITERS, key=first.count)
-    csv.field_size_limit(10**9)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    while True:
-        number = reader.line_num + 1
-        try:
-            yield number, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise UserError(f"{path}, line {number}: {error}; quote cells that hold a delimiter, a quote or a line end") from None
-
-
-def _excel_lines(path: Path) -> Iterator[Tuple[int, List[Any]]]:
-    try:
-        import openpyxl
-    except ImportError:
-        raise UserError(f'{path}: Excel files need openpyxl: pip install "spacy-mtl[excel]", or save it as CSV') from None
-    try:
-        with path.open("rb") as file:  # openpyxl looks at the name of a path
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-            for number, cells in enumerate(book.active.iter_rows(values_only=True), start=1):
-                yield number, ["" if cell is None else cell for cell in cells]
-            book.close()
-    except Exception as error:  # whatever a damaged archive makes it raise
-        raise UserError(f"{path}: not an Excel file ({type(error).__name__}: {error})") from error
+    if second is None or len(first[1].strip()) <= 1:
+        return False
+    return is_json(second[1].strip()) or all(line.strip().rstrip(",").endswith("}") for _, line in (first, second))
 
 
 # Hugging Face data sets
 
 
-def parquet_rows(path: Path, encoding: str) -> Iterator[Row]:
+def parquet_rows(path: Path, reading: Reading) -> Iterator[Row]:
     """The rows of a parquet file; numbers of class labels become their names where the file has these."""
     from datasets import Dataset
 
@@ -135,7 +121,7 @@ def parquet_rows(path: Path, encoding: str) -> Iterator[Row]:
     yield from _data_set_rows(data, str(path))
 
 
-def saved_rows(path: Path, encoding: str) -> Iterator[Row]:
+def saved_rows(path: Path, reading: Reading) -> Iterator[Row]:
     """The rows of a folder that `Dataset.save_to_disk` has written.
 
     Raises:
@@ -152,7 +138,7 @@ def saved_rows(path: Path, encoding: str) -> Iterator[Row]:
     yield from _data_set_rows(data, str(path))
 
 
-def hub_rows(path: Path, encoding: str) -> Iterator[Row]:
+def hub_rows(path: Path, reading: Reading) -> Iterator[Row]:
     """The rows of a data set on the hub: `hf:NAME`, `hf:NAME@SPLIT` or `hf:NAME:CONFIG@SPLIT`; the split is "train" by default.
 
     Raises:
@@ -191,11 +177,6 @@ def _named(value: Any, name: Optional[Callable[[int], str]]) -> Any:
     if value is None or value == -1:
         return None
     return [name(item) for item in value] if isinstance(value, list) else name(value)
-
-
-ROWS: Dict[str, Callable[[Path, str], Iterator[Row]]] = {
-    "json": json_rows, "table": table_rows, "excel": excel_rows, "parquet": parquet_rows, "data set": saved_rows, "hub": hub_rows,
-}  # fmt: skip
 
 
 def first_of(rows: Iterator[Row], n: int) -> List[Any]:

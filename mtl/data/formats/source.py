@@ -3,14 +3,20 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Set, Tuple
 
-from mtl.data.formats.rows import HUB, ROWS, TABLES, Row, first_of, is_json
+from mtl.data.formats.names import LABEL_NAMES, LIST_NAMES, SCORE_NAMES, TEXT_NAMES
+from mtl.data.formats.reading import LAYOUT, Reading
+from mtl.data.formats.rows import HUB, Row, first_of, hub_rows, is_json, json_rows, parquet_rows, saved_rows
+from mtl.data.formats.table_rows import DELIMITERS, TABLES, excel_rows, table_rows
 from mtl.data.formats.unpack import is_excel
 from mtl.data.text_files import NotUtf8, read_text, stream_lines
-from mtl.errors import UserError, check_choice, check_range
+from mtl.errors import UserError
 
 SAMPLED = 50  # rows that are looked at to recognise a format
+ROWS: Dict[str, Callable[[Path, Reading], Iterator[Row]]] = {
+    "json": json_rows, "table": table_rows, "excel": excel_rows, "parquet": parquet_rows, "data set": saved_rows, "hub": hub_rows,
+}  # fmt: skip
 ROW_KINDS = frozenset(ROWS)
 SAVED = ("state.json", "dataset_dict.json")  # one of which a folder of `datasets` has
 # What a file begins with -> what it is.
@@ -23,46 +29,6 @@ CANNOT = {
     "RTF": "is RTF; save it as text",
     "zip": "is a zip archive, which cannot stand here",
 }
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How labelled files are read.
-
-    Args:
-        format (str): A key of `all_formats`, or "auto" to recognise it.
-        columns (Mapping[str, str]): Key of a row that has another name in the file -> that name.
-        encoding (str): Of text files, as Python names it. UTF-16 with a byte order mark is recognised.
-        repair (FrozenSet[str]): What to repair in place of refusing it: keys of `REPAIRS`.
-        sentences (int): Sentences in a document of files that do not say where documents end.
-    """
-
-    format: str = "auto"
-    columns: Mapping[str, str] = field(default_factory=dict)
-    encoding: str = "utf-8"
-    repair: FrozenSet[str] = frozenset()
-    sentences: int = 1
-
-
-REPAIRS = {
-    "offsets": "a mention that is not at its offsets is looked for: by offsets in bytes or UTF-16 units, else nearby",
-    "tags": "a tag that cannot follow the one before it begins an entity of its own",
-}
-
-
-def make_reading(
-    format: str = "auto", columns: Optional[Mapping[str, str]] = None, encoding: str = "utf-8", repair: Sequence[str] = (),
-    sentences: int = 1,
-) -> Reading:  # fmt: skip
-    """A `Reading` of what a user has given.
-
-    Raises:
-        UserError: A repair or the number of sentences is not allowed.
-    """
-    for name in repair:
-        check_choice("--repair", name, tuple(REPAIRS))
-    check_range("--sentences-per-document", sentences, 1)
-    return Reading(format, dict(columns or {}), encoding, frozenset(repair), sentences)
 
 
 @dataclass
@@ -110,6 +76,8 @@ class Source:
         if self.path.suffix == ".spacy":
             return "docbin"
         first = self.first_line
+        if _names_columns(first):
+            return "table"
         return "json" if (first.startswith(("{", "[")) and not first.startswith("[[")) or is_json(first) else "text"
 
     @cached_property
@@ -155,7 +123,7 @@ class Source:
         """Those of the first rows that are JSON objects."""
         return [row for row in self.first_rows if isinstance(row, dict)]
 
-    def keys(self) -> Dict[str, Any]:
+    def key_values(self) -> Dict[str, Any]:
         """Every key of the first rows, with the first value that is neither null nor empty."""
         found: Dict[str, Any] = {}
         for row in self.first_objects:
@@ -173,30 +141,46 @@ class Source:
         if self.kind not in ROW_KINDS:
             raise UserError(f"{self.path}: it has no rows, such as JSON, CSV, Excel and parquet files have")
         try:
-            for where, value in ROWS[self.kind](self.path, self.reading.encoding):
+            for where, value in ROWS[self.kind](self.path, self.reading):
                 yield where, self._renamed(value, where) if self.columns and isinstance(value, dict) else value
         except NotUtf8 as error:
             raise self._advised(error) from None
 
+    def group(self, row: Any) -> Dict[str, Any]:
+        """What `Record.extra` says of the group of a row: {} unless a column is named for it."""
+        return {"group": row.get("group")} if "group" in self.columns and isinstance(row, dict) else {}
+
     def _renamed(self, row: Dict[str, Any], where: str) -> Dict[str, Any]:
         """The row under the names of our keys. Of several files only some may have a name, but a table says what it lacks."""
-        present = {key: name for key, name in self.columns.items() if _value(row, name) is not _ABSENT}
-        lacking = [key for key in self.columns if key not in present]
+        named = {key: name for key, name in self.columns.items() if key not in LAYOUT}
+        present = {key: name for key, name in named.items() if _value(row, name) is not _ABSENT}
+        lacking = [key for key in named if key not in present]
         if lacking and self.kind != "json":
             key, names = lacking[0], ", ".join(map(repr, row))
             raise UserError(f"{where}: --column {key}={self.columns[key]}: there is no {self.columns[key]!r}; there are {names}")
-        self.found |= set(present)
+        self.found |= set(present) | (set(self.columns) & LAYOUT)
         rest = {key: value for key, value in row.items() if key not in present.values() and key not in present}
         return {**rest, **{key: _value(row, name) for key, name in present.items()}}
+
+
+def _names_columns(line: str) -> bool:
+    """Whether a line of a file without a telling suffix names columns, of which one is a text and another a label."""
+    for delimiter in DELIMITERS:
+        names = [cell.strip().strip('"').lower() for cell in line.split(delimiter)]
+        if len(names) > 1 and len(set(names)) == len(names) and set(names) & set(TEXT_NAMES):
+            return bool(set(names) & {*LABEL_NAMES, *LIST_NAMES, *SCORE_NAMES})
+    return False
 
 
 _ABSENT = object()
 
 
 def _value(row: Dict[str, Any], name: str) -> Any:
-    """What the row has under a name, which may lead into objects, as in `data.body`; `_ABSENT` if it has nothing there."""
+    """What the row has under a name, which may lead into objects, as in `meta.body`; `_ABSENT` if it has nothing there."""
     if name in row:
         return row[name]
     head, dot, rest = name.partition(".")
     inner = row.get(head)
-    return _value(inner, rest) if dot and isinstance(inner, dict) else _ABSENT
+    if dot and isinstance(inner, dict):
+        return _value(inner, rest)
+    return _ABSENT if not isinstance(row.get("data"), dict) else row["data"].get(name, _ABSENT)

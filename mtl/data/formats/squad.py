@@ -51,7 +51,10 @@ def _article(article: Any, where: str) -> Iterator[Record]:
 def _paragraph(paragraph: Any, where: str) -> Record:
     try:
         items = paragraph.get("qas", [paragraph])
-        text, questions = paragraph["context"], [parse_question(_as_squad(item, i), iter(())) for i, item in enumerate(items, 1)]
+        text, questions = (
+            paragraph["context"],
+            [parse_question(_as_squad(item, i, paragraph["context"]), iter(())) for i, item in enumerate(items, 1)],
+        )
         if not isinstance(text, str):
             raise ValueError(f'"context" must be a string, got {text!r}')
         return Record(text, where, questions=questions)
@@ -63,18 +66,39 @@ def _paragraph(paragraph: Any, where: str) -> Record:
         raise UserError(f"{where}: {error}") from None
 
 
-def _as_squad(item: Any, number: int) -> Any:
-    """A question of MRQA's or of `datasets`, in the form of SQuAD."""
+def _as_squad(item: Any, number: int, context: Any) -> Any:
+    """A question of MRQA's or of `datasets`, or one with bare answers, in the form of SQuAD."""
     if not isinstance(item, dict):
         return item
-    answers = item.get("answers")
+    answers = item.get("answers", item.get("answer"))
+    if isinstance(answers, (str, int, float)) or (isinstance(answers, list) and answers and isinstance(answers[0], str)):
+        answers = [_located(str(answer), item, context) for answer in (answers if isinstance(answers, list) else [answers])]
     if isinstance(item.get("detected_answers"), list):
         found = item["detected_answers"]
         answers = [{"text": one["text"], "answer_start": place[0]} for one in found for place in one["char_spans"]]
-    elif isinstance(answers, dict):
+    elif isinstance(answers, dict) and isinstance(answers.get("text"), list) and "answer_start" in answers:
         answers = [{"text": text, "answer_start": start} for text, start in zip(answers["text"], answers["answer_start"])]
+    elif isinstance(answers, dict) and "text" in answers:
+        texts = answers["text"] if isinstance(answers["text"], list) else [answers["text"]]
+        answers = [_located(str(text), answers, context) for text in texts]
+    elif answers is None and "answer" in item:
+        answers = []
     given = item.get("id", item.get("qid"))
     return {**item, "answers": answers, "id": f"q{number}" if given is None and "context" in item else given}
+
+
+def _located(answer: str, item: Any, context: Any) -> Any:
+    """An answer without its place: where the row says, or where the text has it first.
+
+    Raises:
+        ValueError: The text does not have it.
+    """
+    start = item.get("answer_start", item.get("start"))
+    if type(start) is not int:
+        start = str(context).find(answer)
+    if start < 0:
+        raise ValueError(f"the answer {answer!r} is not in the text")
+    return {"text": answer, "answer_start": start}
 
 
 def parse_question(item: Any, names: Iterator[str]) -> Question:

@@ -1,17 +1,18 @@
-"""Tables with a text on each row: CSV, TSV, Excel, and parquet files without tokens."""
+"""Tables with a text on each row: CSV, TSV, Excel, parquet files and data sets."""
 
-from typing import Any, Dict, List, Optional, Sequence
+import math
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
+from mtl.data.formats.names import LABEL_NAMES, LIST_NAMES, MISSING, SCORE_NAMES, TEXT_NAMES
 from mtl.data.formats.source import ROW_KINDS, Source
 from mtl.data.records import Record, Report
 from mtl.errors import UserError
 
-TEXT_NAMES = ("text", "sentence", "content", "document", "body", "abstract", "message", "review", "comment", "description")
-LABEL_NAMES = ("label", "category", "class", "target", "intent", "topic", "sentiment", "tag")
-LIST_NAMES = ("labels", "categories", "tags", "topics")
-SCORE_NAMES = ("score", "rating", "value")
-SEPARATORS = "|;,"
-YES, NO = {"1", "1.0", "true", "yes", "x"}, {"0", "0.0", "false", "no", ""}
+HEADER = "If the first row is data, add --column header=none, and columns are numbered from 1"
+LONG_WORDS = 3  # of a cell that may be a sentence
+SEPARATORS = "|;,#"
+YES = {"1", "1.0", "true", "yes", "x", "y", "ja", "oui", "si", "sí"}
+NO = {"0", "0.0", "false", "no", "", "n", "nein", "non"}
 
 
 def is_table(source: Source) -> bool:
@@ -35,29 +36,48 @@ class TableReader:
         self.source = source
         names = list(source.first_objects[0]) if source.first_objects else []
         lower = {name.lower().strip(): name for name in reversed(names)}
-        self.text = self._column("text", lower, TEXT_NAMES)
-        is_named = any(key in ("label", "labels", "score") or key.startswith("cats:") for key in source.columns)
+        self.text = self._column("text", lower, TEXT_NAMES) or self._long_column(names)
+        is_named = any(key in ("label", "labels", "score") or key.startswith(("cats:", "labels:")) for key in source.columns)
         self.label = self._column("label", lower, () if is_named else LABEL_NAMES)
         self.labels = self._column("labels", lower, () if is_named else LIST_NAMES)
         self.score = self._column("score", lower, () if is_named or self.label or self.labels else SCORE_NAMES)
+        self.cats = [name for key, name in source.columns.items() if key.startswith("cats:")]
+        if not (is_named or self.label or self.labels or self.score):
+            self.cats = self._yes_or_no_columns(names)
         if self.text is None:
-            raise UserError(f"{source.path}: which column is the text? There are {_list(names)}. Name it: --column text=NAME")
+            raise UserError(
+                f"{source.path}: which column is the text? There are {_list(names)}. Name it: --column text=NAME. {HEADER}"
+            )
         if not (self.label or self.labels or self.score or self.cats):
             raise UserError(
                 f"{source.path}: which column is the annotation? There are {_list(names)}. Name it: --column label=NAME (one "
-                f"category), labels=NAME (several in a cell), cats=NAME (a column for each, repeatable), or score=NAME (a number)"
+                f"category), labels=NAME (several in a cell, repeatable), cats=NAME (a column for each, repeatable), or "
+                f"score=NAME (a number). {HEADER}"
             )
-
-    @property
-    def cats(self) -> List[str]:
-        """The columns that are a category each."""
-        return [name for key, name in self.source.columns.items() if key.startswith("cats:")]
 
     def _column(self, key: str, lower: Dict[str, str], usual: Sequence[str]) -> Optional[str]:
         """The key under which rows have it; None if they do not."""
         if key in self.source.columns:
             return key
         return next((lower[name] for name in usual if name in lower), None)
+
+    def _long_column(self, names: Sequence[str]) -> Optional[str]:
+        """The one column whose cells are sentences; None if there is none, or several."""
+        rows = self.source.first_objects
+        long = [
+            name for name in names
+            if sum(isinstance(row[name], str) and len(row[name].split()) >= LONG_WORDS for row in rows) > len(rows) / 2
+        ]  # fmt: skip
+        return long[0] if len(long) == 1 else None
+
+    def _yes_or_no_columns(self, names: Sequence[str]) -> List[str]:
+        """The columns, beside the text, of which every cell says yes or no, and not always the same."""
+        found = []
+        for name in names:
+            cells = {str(row[name] if row[name] is not None else "").strip().lower() for row in self.source.first_objects}
+            if name != self.text and cells <= YES | NO and len(cells) > 1 and name.lower() not in ("id", "index"):
+                found.append(name)
+        return found
 
     def described(self) -> str:
         """Which columns are read, for a message."""
@@ -72,41 +92,74 @@ class TableReader:
             UserError: A cell is not what its column is for.
         """
         text = row.get(self.text) if isinstance(row, dict) else None
+        text = str(text) if isinstance(text, (int, float)) and not isinstance(text, bool) else text
         if not isinstance(text, str) or not text.strip():
             report.count("rows left out because their text is empty")
             return None
-        cats = self._categories(row, where)
-        number = None if self.score is None or row[self.score] in ("", None) else _number(row[self.score], where)
-        extra = {"group": row["group"]} if "group" in self.source.columns else {}
-        return Record(text, where, cats=cats, cats_complete=not self.cats, number=number, extra=extra)
+        cats = self._categories(row, where, report)
+        number = None if self.score is None or _is_missing(row[self.score]) else _number(row[self.score], where)
+        return Record(text, where, cats=cats, cats_complete=not self.cats, number=number, extra=self.source.group(row))
 
-    def _categories(self, row: Dict[str, Any], where: str) -> Optional[Dict[str, float]]:
+    def _categories(self, row: Dict[str, Any], where: str, report: Report) -> Optional[Dict[str, float]]:
         cats: Dict[str, float] = {}
-        if self.label and str(row[self.label] if row[self.label] is not None else "").strip():
-            cats[str(row[self.label]).strip()] = 1.0
-        if self.labels and row[self.labels] is not None:
-            value = row[self.labels]
-            separator = next((mark for mark in SEPARATORS if mark in value), SEPARATORS[0]) if isinstance(value, str) else ""
-            parts = value.split(separator) if isinstance(value, str) else value if isinstance(value, list) else [value]
-            cats |= {str(part).strip(): 1.0 for part in parts if str(part).strip()}
+        has_list = False
+        if self.label:
+            for label in row[self.label] if isinstance(row[self.label], list) else [row[self.label]]:
+                if not _is_missing(label):
+                    cats[str(label).strip()] = 1.0
+                elif str(label or "").strip():
+                    report.count(f"cells of {self.label!r} that say {label!r}, read as not annotated")
+        for name in [self.labels, *(key for key in self.source.columns if key.startswith("labels:"))]:
+            if name is not None and row[name] is not None:
+                has_list = True  # an empty one says that none holds
+                cats |= dict.fromkeys(_several(row[name]), 1.0)
         for name in self.cats:
-            cats[name] = _held(row["cats:" + name], name, where)
-        has_list = self.labels is not None and row[self.labels] is not None  # an empty one says that none holds
+            cats[name] = _held(row["cats:" + name] if "cats:" + name in row else row[name], name, where)
         return cats if cats or has_list else None
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or str(value).strip().lower() in MISSING
+
+
+def _several(value: Any) -> Iterator[str]:
+    """The categories in a cell: a list, Label Studio's choices, or names with a separator."""
+    value = value["choices"] if isinstance(value, dict) and isinstance(value.get("choices"), list) else value
+    if isinstance(value, list):
+        parts = value
+    else:
+        separator = next((mark for mark in SEPARATORS if mark in str(value)), SEPARATORS[0])
+        parts = str(value).split(separator)
+    yield from (str(part).strip() for part in parts if not _is_missing(part))
+
+
 def _held(value: Any, name: str, where: str) -> float:
-    text = str(value).strip().lower()
+    text = str(value if value is not None else "").strip().lower()
     if text in YES or text in NO:
         return float(text in YES)
-    raise UserError(f"{where}: the category {name!r} has {value!r}; 1 and 0, true and false, yes and no are understood")
+    degree = as_number(value)
+    if degree is not None and 0 <= degree <= 1:
+        return degree
+    raise UserError(
+        f"{where}: the category {name!r} has {value!r}; 1 and 0, true and false, yes and no, and numbers between are understood"
+    )
+
+
+def as_number(value: Any) -> Optional[float]:
+    """The number that a cell holds, with a point or a comma; None if it holds none."""
+    text = str(value)
+    try:
+        number = float(text.replace(",", ".", 1) if text.count(",") == 1 and "." not in text else text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _number(value: Any, where: str) -> float:
-    try:
-        return float(str(value).replace(",", ".", 1) if str(value).count(",") == 1 and "." not in str(value) else value)
-    except ValueError:
-        raise UserError(f"{where}: {value!r} is not a number") from None
+    number = as_number(value)
+    if number is None:
+        raise UserError(f"{where}: {value!r} is not a number")
+    return number
 
 
 def _list(names: Sequence[str]) -> str:

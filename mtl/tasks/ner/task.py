@@ -17,6 +17,8 @@ from mtl.errors import UserError
 from mtl.registry import Change, ProbeItem, Score, Task
 from mtl.tasks.ner.offsets import gold_entities, off_tokens, set_off_tokens, split_characters
 
+ALL_SPANS = "sc"  # key of doc.spans with all entities where some overlap; spaCy's spancat reads it by default
+
 
 class NERTask(Task):
     """Entities of a document."""
@@ -49,9 +51,19 @@ class NERTask(Task):
             set_entities(doc, record, record.entities, report)
             report.count("documents with entities")
 
+    def complete(self, records: Sequence[Record]) -> None:
+        """Where entities overlap anywhere, all documents keep theirs as spans too."""
+        if any(overlap(record.entities or ()) for record in records):
+            for record in records:
+                record.overlapping = True
+
     def to_record(self, doc: Doc, record: Record) -> None:
         if doc.has_annotation("ENT_IOB"):
             record.entities = [Entity(*offsets) for offsets in gold_entities(doc)]
+        if ALL_SPANS in doc.spans:
+            every = [(span.start_char, span.end_char, span.label_) for span in doc.spans[ALL_SPANS]]
+            if all((ent.start_char, ent.end_char, ent.label_) in every for ent in doc.ents):
+                record.entities = [Entity(*offsets) for offsets in sorted({*every, *off_tokens(doc)})]
 
     def advice(self, docs: Sequence[Doc]) -> List[str]:
         count, characters = sum(len(off_tokens(doc)) for doc in docs), split_characters(docs)
@@ -114,7 +126,7 @@ def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: R
 
     White space at the edges of a mention is trimmed. The tokens of a mention that does not fit token boundaries are left
     unannotated, and its characters are kept beside (see `mtl.tasks.ner.offsets`). Of overlapping entities the first, and of those
-    the longest, is kept. All three are counted.
+    the longest, is kept; all of them are in `doc.spans["sc"]`, where spaCy's spancat looks. Each is counted.
 
     Raises:
         UserError: Offsets outside the text.
@@ -123,6 +135,7 @@ def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: R
     missing: List[Span] = []
     off: List[Tuple[int, int, str]] = []
     taken: Set[int] = set()
+    every: List[Span] = []
     for entity in sorted(entities, key=lambda e: (e.start, -e.end)):
         if not 0 <= entity.start < entity.end <= len(doc.text):
             raise UserError(
@@ -149,14 +162,27 @@ def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: R
             if taken.isdisjoint(range(outer.start, outer.end)):
                 missing.append(outer)
                 taken.update(range(outer.start, outer.end))
-        elif taken.isdisjoint(range(span.start, span.end)):
+            continue
+        every.append(span)
+        if taken.isdisjoint(range(span.start, span.end)):
             spans.append(span)
             taken.update(range(span.start, span.end))
         else:
-            report.note("entities left out because they overlap another", f"{record.where}: {entity.label} {span.text!r}")
+            report.note(
+                f"entities that overlap another, which are in doc.spans[{ALL_SPANS!r}] alone",
+                f"{record.where}: {entity.label} {span.text!r}",
+            )
     report.count("entities", len(spans))
-    doc.set_ents(spans, missing=missing, default="outside")
+    doc.set_ents(spans, missing=missing, default="outside" if record.entities_complete else "missing")
     set_off_tokens(doc, off)
+    if record.overlapping:
+        doc.spans[ALL_SPANS] = every
+
+
+def overlap(entities: Sequence[Entity]) -> bool:
+    """Whether two of the entities share characters."""
+    ordered = sorted((entity.start, entity.end) for entity in entities)
+    return any(start < end for (_, end), (start, _) in zip(ordered, ordered[1:]))
 
 
 def dictionary_f1(train: Sequence[Doc], test: Sequence[Doc]) -> Any:
