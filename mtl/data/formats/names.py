@@ -6,7 +6,7 @@ TEXT_NAMES = (
 )  # fmt: skip
 LABEL_NAMES = ("label", "category", "class", "target", "intent", "topic", "sentiment", "tag")
 LIST_NAMES = ("labels", "categories", "tags", "topics")
-SCORE_NAMES = ("score", "rating", "value", "stars", "grade")
+SCORE_NAMES = ("score", "rating", "value", "stars")
 TOKEN_NAMES = ("tokens", "words", "tokenized_text")
 TAG_NAMES = ("ner_tags", "tags", "labels", "ner", "bio_tags", "iob_tags", "ner_labels")
 MISSING = frozenset({"", "nan", "n/a", "na", "null", "<na>", "#n/a"})  # cells without a value, in lower case
