@@ -72,8 +72,8 @@ def read(
     Raises:
         UserError: The file cannot be read, or contradicts itself.
     """
-    from mtl.data.check import read_labelled
     from mtl.data.formats.reading import make_reading
+    from mtl.data.labelled import read_labelled
 
     reading = make_reading(format, columns, encoding, repair, sentences)
     return [item.doc for item in read_labelled({"train": [Path(path)]}, lang, reading)]

@@ -143,6 +143,13 @@ class Task:
         """The labels in the document's gold annotation that a head has to know."""
         return set()
 
+    def gold(self, doc: Doc) -> Dict[str, Any]:
+        """What the document's gold annotation says of each thing that was asked, such as a question or a category.
+
+        Two documents with the same text contradict each other if they say different things of the same.
+        """
+        return {"": self.show_gold(doc)}
+
     def faults(self, doc: Doc) -> List[str]:
         """What of the gold annotation no head can learn from: a description for each item, equal for items of one kind.
 

@@ -1,13 +1,17 @@
 """`mtl check`: for each finding, data that has it and data that has not."""
 
 import json
+import random
 
 import pytest
 from typer.testing import CliRunner
 
 from mtl.cli.app import app
-from mtl.data.check import ERROR, NOTE, WARNING, check_data, check_lines, worst
+from mtl.data.check.findings import ERROR, NOTE, WARNING, check_lines, check_page, worst
+from mtl.data.check.fix import fix_data
+from mtl.data.check.run import check_data
 from mtl.data.convert import convert_splits
+from mtl.data.formats.reading import Reading
 from mtl.errors import UserError
 
 TEXT = "the pump failed on climb out of oslo and was replaced by a spare one from the store in bergen"
@@ -41,6 +45,14 @@ def test_good_data_has_no_findings(tmp_path):
     assert result["annotated"] == {"categories": {"train": 20, "dev": 10, "test": 10}}
 
 
+def drawn(prefix, count, seed=0):
+    """Documents of words from a small vocabulary."""
+    rng = random.Random(seed)
+    return [
+        {"text": " ".join(f"{prefix}{rng.randrange(100)}" for _ in range(12)), "label": "AB"[i % 2]} for i in range(count)
+    ]  # fmt: skip
+
+
 LEAK = rows(1)[0]["text"]
 LONG = " ".join(f"word{i}" for i in range(60))
 ENTITY = {"entities": [[0, 3, "PART"]]}
@@ -61,6 +73,9 @@ CASES = {
     "label in train alone": (NOTE, [{"text": f"text number {i} of some words", "label": "C"} for i in range(5)], []),
     "train alone": (WARNING, [{"text": f"text number {i} of some words", **ENTITY} for i in range(5)], []),
     "no training data": (ERROR, [], [{"text": "a new text of some words", **ENTITY}]),
+    "repeated": (NOTE, [{"text": LEAK, "label": "A"}], []),
+    "other shares": (WARNING, rows(60, offset=300), rows(60, offset=400, label=lambda i: "A" if i else "B")),
+    "other words": (WARNING, drawn("word", 200), drawn("other", 100)),
     "advice": (NOTE, [{"text": f"PAN)-induced fever of case {i}", "entities": [[0, 3, "DRUG"]]} for i in range(5)], []),
 }  # fmt: skip
 
@@ -137,3 +152,96 @@ def test_the_command_fails_on_errors_and_with_strict_on_warnings(tmp_path):
     check(tmp_path, [*rows(20), {"text": LEAK, "label": "B"}])
     warned = ["check", "--train", train]
     assert CliRunner().invoke(app, warned).exit_code == 0 and CliRunner().invoke(app, [*warned, "--strict"]).exit_code == 1
+
+
+# Several documents on one text
+
+
+def test_questions_on_one_text_do_not_contradict_each_other(tmp_path):
+    first = {"text": LONG, "qas": [{"id": "1", "question": "Which?", "answers": [{"text": "word3", "answer_start": 18}]}]}
+    second = {"text": LONG, "qas": [{"id": "1", "question": "What?", "answers": []}]}
+    third = {"text": LONG, "qas": [{"id": "9", "question": "Which?", "answers": []}]}
+    assert not {"contradiction", "repeated"} & {kind for _, kind in kinds(check(tmp_path, [first, second]))}
+    result = check(tmp_path, [first, second, third])
+    (finding,) = [f for f in result["findings"] if f["kind"] == "contradiction"]
+    assert finding["places"] == [f"{tmp_path}/train.jsonl, line 3: other questions than {tmp_path}/train.jsonl, line 1"]
+
+
+def test_every_near_text_is_found_whatever_came_before(tmp_path):
+    """A dev text that is near the second of two near training texts, and less near the first."""
+    words = LONG.split()
+    second = [*words[:-5], *(f"other{i}" for i in range(5))]
+    third = [*(f"new{i}" for i in range(4)), *second[4:]]
+    texts = [" ".join(part) for part in (words, second, third)]
+    result = check(tmp_path, [{"text": text, "label": "A"} for text in texts[:2]], [{"text": texts[2], "label": "A"}])
+    (finding,) = [f for f in result["findings"] if f["kind"] == "nearly the same text in two splits"]
+    assert "line 2" in finding["places"][0]
+
+
+def test_long_answers_and_questions_without_any_are_said(tmp_path):
+    text = " ".join(f"w{i}" for i in range(100))
+    answer = [{"text": text[:150], "answer_start": 0}]
+    result = check(tmp_path, [{"text": text, "qas": [{"id": "1", "question": "Which?", "answers": answer}]}])
+    advice = [f["message"] for f in result["findings"] if f["kind"] == "advice"]
+    assert any(
+        "1 of 1 answers are longer than the default of 30 tokens" in line and "max_answer_tokens = " in line for line in advice
+    )
+    assert any("every question has an answer" in line for line in advice)
+
+
+# The unlabelled text, and windows
+
+
+def test_unlabelled_text_of_another_domain_is_said(tmp_path):
+    train = drawn("word", 100)
+    same, other = ([row["text"] for row in drawn(prefix, 100, seed=1)] for prefix in ("word", "law"))
+    files = {"train": [tmp_path / "train.jsonl"]}
+    check(tmp_path, train)
+    assert "other words" not in {kind for _, kind in kinds(check_data(files, unlabelled=same))}
+    result = check_data(files, unlabelled=other)
+    (finding,) = [f for f in result["findings"] if f["kind"] == "other words"]
+    assert "the unlabelled text lacks 100% of the words of train" in finding["message"]
+
+
+def test_documents_longer_than_the_window_are_counted(tmp_path):
+    check(tmp_path, [{"text": "a b c d", "label": "A"}, {"text": "a", "label": "B"}])
+    result = check_data({"train": [tmp_path / "train.jsonl"]}, subwords=lambda text: len(text.split()), window=3)
+    (finding,) = [f for f in result["findings"] if f["kind"] == "longer than the window"]
+    assert finding["places"] == [f"{tmp_path}/train.jsonl, line 1: 4 subwords"] and "up to 4" in finding["message"]
+
+
+def test_labels_are_counted_by_split(tmp_path):
+    assert check(tmp_path, rows(20), rows(3, offset=100))["labels"] == {
+        "categories": {"train": {"A": 10, "B": 10}, "dev": {"A": 2, "B": 1}}
+    }
+
+
+# A page, and a copy without what leaks
+
+
+def test_the_page_shows_the_texts_escaped(tmp_path):
+    result = check(tmp_path, [{"text": "<b>bold</b> Ã© text of words", "label": "A"}])
+    page = check_page(result)
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page and "<b>bold" not in page and "train.jsonl, line 1" in page
+
+
+def test_the_copy_has_no_leaks_and_the_log_says_why(tmp_path):
+    near = LONG.replace("word30", "other")
+    train = [*rows(20), {"text": LONG, "label": "A"}, {"text": " ", "label": "A"}, {"text": LEAK, "label": "A"}]
+    train += [
+        {"text": "of a group that is in dev too", "label": "A", "group": "g"},
+        {"text": "the one to keep here", "label": "B"},
+    ]
+    dev = [{"text": near, "label": "A"}, {"text": rows(3)[2]["text"].upper(), "label": "A"}]
+    dev += [{"text": "some words of that very group", "label": "B", "group": "g"}]
+    check(tmp_path, train, dev)
+    arguments = ["check", "--train", str(tmp_path / "train.jsonl"), "--dev", str(tmp_path / "dev.jsonl")]
+    result = CliRunner().invoke(app, [*arguments, "--fix", str(tmp_path / "fixed"), "--html", str(tmp_path / "page.html")])
+    assert result.exit_code == 1 and "5 documents removed" in result.output, result.output
+    log = {row["where"].split(", ")[1]: row["why"] for row in map(json.loads, (tmp_path / "fixed" / "removed.jsonl").open())}
+    assert list(log) == ["line 22", "line 3", "line 24", "line 21", "line 23"]
+    assert log["line 22"] == "empty" and "nearly the same" in log["line 21"] and "of the group 'g'" in log["line 24"]
+    files = {split: [tmp_path / "fixed" / split / f"{split}.spacy"] for split in ("train", "dev")}
+    again = check_data(files)
+    assert again["documents"] == {"train": 20, "dev": 3} and worst(again) != ERROR
+    assert fix_data(files, tmp_path / "again", lang="en", reading=Reading()) == []

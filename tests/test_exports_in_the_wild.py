@@ -254,7 +254,8 @@ SMALL = {
         {"A"}, [("Apple", "ORG")]),
     "spacy-json": ({"classes": ["ORG"], "annotations": [[TEXT, {"entities": [[0, 5, "ORG"]]}], None]}, None, [("Apple", "ORG")]),
     "bioc": ({"PubTator3": [{"id": "1", "passages": [{"offset": 0, "sentences": [{"offset": 0, "text": TEXT, "annotations": [
-        {"infons": {"type": "ORG"}, "text": "Apple", "locations": [{"offset": 0, "length": 5}]}]}]}]}]}, None, [("Apple", "ORG")]),
+        {"infons": {"type": "ORG"}, "text": "Apple", "locations": [{"offset": 0, "length": 5}]}]}]}]}]}, None,
+        [("Apple", "ORG")]),
 }  # fmt: skip
 
 

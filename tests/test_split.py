@@ -11,7 +11,7 @@ from test_check_data import rows
 from typer.testing import CliRunner
 
 from mtl.cli.app import app
-from mtl.data.check import check_data
+from mtl.data.check.run import check_data
 from mtl.data.docs import read_docs
 from mtl.data.formats.reading import Reading
 from mtl.data.split import Cluster, assign, split_files

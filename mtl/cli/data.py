@@ -1,9 +1,10 @@
 """Labelled data: `convert`, `check`, `split`, `export-data`, `augment`."""
 
+import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import typer
 
@@ -116,6 +117,13 @@ def check(
     sentences: SentencesOption = 1,
     lang: LangOption = "en",
     strict: bool = typer.Option(False, help="Fail on warnings as well."),
+    text: List[Path] = typer.Option([], help="Unlabelled domain text, to see if it is of the same domain (repeatable)."),
+    encoder: str = typer.Option("", help="Count subwords of this encoder, a Hugging Face folder or name, against --window."),
+    window: int = typer.Option(384, min=1, help="Subwords in a window."),
+    fix: Optional[Path] = typer.Option(
+        None, help="Write the files to this folder without empty, repeated and leaking documents, with a log."
+    ),
+    page: Optional[Path] = typer.Option(None, "--html", help="Also write the findings, with their texts, as a page."),
     out: Optional[Path] = typer.Option(None, "--out", "-o", help="Also write the findings as JSON."),
 ) -> None:
     """Check labelled data before training: leaks between splits, contradictions, labels, broken texts.
@@ -124,21 +132,43 @@ def check(
     All files, splits and tasks are looked at together, since all heads share one encoder. Exits with 1 if there is an error.
     Example: mtl check --train corpus/spacy/train.spacy --dev corpus/spacy/dev.spacy --test corpus/spacy/test.spacy
     """
-    from mtl.data.check import ERROR, WARNING, check_data, check_lines, worst
+    from mtl.adaptation.text import stream_documents, text_files
+    from mtl.data.check.findings import ERROR, WARNING, check_lines, check_page, worst
+    from mtl.data.check.fix import LOG, fix_data
+    from mtl.data.check.run import check_data
     from mtl.data.formats.reading import make_reading
 
-    if out is not None:
-        check_target(out)
+    for target in (out, page):
+        if target is not None:
+            check_target(target)
     reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
     files = {split: paths for split, paths in (("train", train), ("dev", dev), ("test", test)) if paths}
-    result = check_data(files, lang=lang, reading=reading)
+    unlabelled = list(stream_documents(text_files(list(map(str, text))))) if text else []
+    result = check_data(
+        files, lang=lang, reading=reading, unlabelled=unlabelled, subwords=_subwords(encoder) if encoder else None, window=window
+    )
     for line in check_lines(result):
         typer.echo(line)
     if out is not None:
         write_report(out, result)
+    if page is not None:
+        page.write_text(check_page(result), encoding="utf-8")
+        typer.echo(f"findings with their texts: {page}")
+    if fix is not None:
+        removed = fix_data(files, fix, lang=lang, reading=reading)
+        (fix / LOG).write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in removed), encoding="utf-8")
+        typer.echo(f"{len(removed):,} documents removed ({fix / LOG}); the others: {fix}. Check them again: mtl check")
     if worst(result) == ERROR or (strict and worst(result) == WARNING):
         raise typer.Exit(1)
     typer.echo("no errors" if result["findings"] else "nothing found")
+
+
+def _subwords(encoder: str) -> Callable[[str], int]:
+    """How many subwords of the encoder a text has."""
+    from mtl.encoder.pretrained.sources import load_tokenizer
+
+    tokenizer = load_tokenizer(encoder)
+    return lambda text: len(tokenizer(text)["input_ids"])
 
 
 @app.command()
@@ -196,9 +226,9 @@ def export_data(
     \b
     Example: mtl export-data new.jsonl --pipeline en_mtl_maintenance --to label-studio --out to_correct.json
     """
-    from mtl.data.check import read_labelled
     from mtl.data.export import check_export, export_docs
     from mtl.data.formats.reading import make_reading
+    from mtl.data.labelled import read_labelled
 
     check_export(out, to)
     reading = make_reading(format, parse_columns(column), encoding, repair, sentences)

@@ -34,7 +34,7 @@ def init(
     Example: mtl init helpdesk --train tickets.csv --column text=Body --column label=Queue
     Example: mtl init privacy --train policies.jsonl --train entities.conll --text policies.txt
     """
-    from mtl.data.check import ERROR, check_lines, worst
+    from mtl.data.check.findings import ERROR, check_lines, worst
     from mtl.data.formats.reading import make_reading
     from mtl.training.project import Project, init_project
 

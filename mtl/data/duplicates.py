@@ -1,7 +1,7 @@
 """Texts that are the same but for case, punctuation and white space, or nearly the same (MinHash)."""
 
 import re
-from typing import List, Optional
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class NearDuplicates:
         self.threshold = threshold
         self.index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
         self.signatures: List[np.ndarray] = []
+        self.empty: Any = None
 
     def seen(self, text: str) -> bool:
         """Whether the text is near an earlier one. If not, it is remembered."""
@@ -35,17 +36,36 @@ class NearDuplicates:
 
     def find(self, text: str) -> Optional[int]:
         """The number, from 0, of a remembered text that this one is near; None if there is none, and it is remembered."""
+        signature, values = self._signature(text)
+        found = self._near(signature, values)
+        if found:
+            return found[0]
+        self._remember(signature, values)
+        return None
+
+    def add(self, text: str) -> List[int]:
+        """Remember the text. Returns the numbers, from 0, of the earlier ones that it is near."""
+        signature, values = self._signature(text)
+        found = self._near(signature, values)
+        self._remember(signature, values)
+        return found
+
+    def _signature(self, text: str) -> Tuple[Any, np.ndarray]:
         from datasketch import MinHash
 
         words = WORD.findall(text.lower())
         ngram_count = max(1, len(words) - SHINGLE_WORDS + 1)
         shingles = {" ".join(words[i : i + SHINGLE_WORDS]).encode() for i in range(ngram_count)}
-        signature = MinHash(num_perm=PERMUTATIONS, seed=1)
+        if self.empty is None:
+            self.empty = MinHash(num_perm=PERMUTATIONS, seed=1)
+        signature = self.empty.copy()  # drawing the permutations takes most of the time
         signature.update_batch(shingles)
-        values = signature.hashvalues.astype(np.uint32)
-        for key in sorted(self.index.query(signature)):
-            if np.mean(values == self.signatures[key]) >= self.threshold:
-                return int(key)
+        return signature, signature.hashvalues.astype(np.uint32)
+
+    def _near(self, signature: Any, values: np.ndarray) -> List[int]:
+        candidates = sorted(self.index.query(signature))
+        return [int(key) for key in candidates if np.mean(values == self.signatures[key]) >= self.threshold]
+
+    def _remember(self, signature: Any, values: np.ndarray) -> None:
         self.index.insert(len(self.signatures), signature)
         self.signatures.append(values)
-        return None

@@ -8,10 +8,11 @@ from typing import Dict, Iterator, List, Sequence, Tuple
 
 from spacy.tokens import Doc
 
-from mtl.data.check import SIMILARITY, Labelled, read_labelled
+from mtl.data.check.texts import SIMILARITY
 from mtl.data.docs import write_docs
 from mtl.data.duplicates import NearDuplicates, normalized
 from mtl.data.formats.reading import Reading
+from mtl.data.labelled import Labelled, read_labelled
 from mtl.errors import UserError, check_range
 from mtl.registry import registered_tasks
 
@@ -101,18 +102,17 @@ def make_clusters(items: Sequence[Labelled]) -> List[Cluster]:
         return number
 
     first: Dict[Tuple[str, str], int] = {}
-    finder, kept = NearDuplicates(SIMILARITY), []
+    finder = NearDuplicates(SIMILARITY)
+    kept: List[int] = []
     for number, item in enumerate(items):
         keys = [("text", normalized(item.text))] + ([("group", item.group)] if item.group else [])
         is_new = keys[0] not in first
         for key in keys:
             parent[root(number)] = root(first.setdefault(key, number))
         if is_new:
-            found = finder.find(item.text)
-            if found is None:
-                kept.append(number)
-            else:
+            for found in finder.add(item.text):
                 parent[root(number)] = root(kept[found])
+            kept.append(number)
     clusters: Dict[int, Cluster] = defaultdict(Cluster)
     for number, item in enumerate(items):
         cluster = clusters[root(number)]

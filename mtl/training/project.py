@@ -8,8 +8,10 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from mtl.data.check import ERROR, Labelled, check_data, read_labelled, worst
+from mtl.data.check.findings import ERROR, worst
+from mtl.data.check.run import check_documents
 from mtl.data.formats.reading import Reading
+from mtl.data.labelled import Labelled, read_labelled
 from mtl.encoder.pretrained.sources import load_config, load_tokenizer
 from mtl.encoder.runtime.device import faster_in_bf16, pick_device
 from mtl.errors import UserError
@@ -132,8 +134,8 @@ def init_project(project: Project) -> Tuple[Plan, Dict[str, Any]]:
     """
     project.check()
     config = load_config(project.encoder)  # a wrong name is found first
-    findings = check_data(project.files, lang=project.lang, reading=project.reading)
     items = list(read_labelled(project.files, project.lang, project.reading))
+    findings = check_documents(items)
     plan = make_plan(items, config.hidden_size, project.encoder, bool(project.dev))
     files = {
         "project.yml": project_text(project, plan), "configs/pipeline.cfg": config_text(project, plan),

@@ -11,6 +11,7 @@ from mtl.errors import UserError
 from mtl.tasks.qa.gold import GOLD, gold_questions
 
 logger = logging.getLogger(__name__)
+MAX_ANSWER_TOKENS = 30  # of an answer, by default
 COVERED = 0.99  # of the answers, by the length that is proposed
 
 

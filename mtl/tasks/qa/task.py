@@ -1,5 +1,6 @@
 """The extractive question answering task: gold in `doc.spans["qa"]`, see `mtl.tasks.qa.gold`."""
 
+import math
 from random import Random
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
@@ -18,8 +19,10 @@ from mtl.tasks.qa.gold import (
     set_gold_questions,
     set_open_questions,
 )  # fmt: skip
+from mtl.tasks.qa.limits import MAX_ANSWER_TOKENS
 from mtl.tasks.qa.metrics import score_answers
 
+COVERED = 0.99  # of the answers, by the length that is advised
 OPEN_QUESTIONS = 2  # for each unlabelled document
 NO_ANSWER = "(not answered by the text)"
 
@@ -42,6 +45,30 @@ class QATask(Task):
 
     def is_annotated(self, doc: Doc) -> bool:
         return bool(gold_questions(doc))
+
+    def gold(self, doc: Doc) -> Dict[str, Any]:
+        return {question: sorted(set(gold_texts(doc, key))) for key, question in gold_questions(doc).items()}
+
+    def advice(self, docs: Sequence[Doc]) -> List[str]:
+        """How long answers are, if the default cannot reach them; and whether none, or all, of the questions have one."""
+        lengths = sorted(len(span) for doc in docs for span in doc.spans.get(GOLD, ()))
+        beyond = sum(length > MAX_ANSWER_TOKENS for length in lengths)
+        advice = []
+        if beyond:
+            enough = lengths[math.ceil(COVERED * len(lengths)) - 1]
+            advice.append(
+                f"{beyond:,} of {len(lengths):,} answers are longer than the default of {MAX_ANSWER_TOKENS} tokens and cannot be "
+                f"predicted: set max_answer_tokens = {max(enough, MAX_ANSWER_TOKENS)} in the head's section"
+            )
+        unanswered = sum(not gold_texts(doc, key) for doc in docs for key in gold_questions(doc))
+        asked = sum(len(gold_questions(doc)) for doc in docs)
+        if asked and unanswered in (0, asked):
+            advice.append(
+                "no question has an answer, so there is nothing to learn"
+                if unanswered
+                else "every question has an answer, so the head does not learn to find none"
+            )
+        return advice
 
     def faults(self, doc: Doc) -> List[str]:
         if GOLD not in doc.spans:

@@ -40,6 +40,9 @@ class TextcatTask(Task):
             doc.cats = record.cats
             report.count("documents with categories")
 
+    def gold(self, doc: Doc) -> Dict[str, Any]:
+        return {label: value > 0.5 for label, value in doc.cats.items()}
+
     def to_record(self, doc: Doc, record: Record) -> None:
         record.cats = dict(doc.cats) or None
 

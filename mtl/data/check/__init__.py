@@ -1,0 +1,1 @@
+"""What is wrong with labelled data, found before anything is trained on it."""
