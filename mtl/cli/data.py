@@ -41,6 +41,7 @@ def convert(
     shard_size: int = typer.Option(
         0, help="Write folders of files with this many documents each, which stream from disk. 0: one file."
     ),
+    processes: int = typer.Option(0, min=0, help="Processes. 0: all cores if there are many documents, else one."),
     allow_unseen: bool = typer.Option(False, "--allow-unseen", help="Accept dev and test labels that the training data lacks."),
     spelling: str = typer.Option(
         "ask", help="Labels that differ in case or blanks alone: merge, keep, refuse; ask does that where there is a terminal."
@@ -71,6 +72,7 @@ def convert(
         reading=reading,
         lang=lang,
         shard_size=shard_size or 2000,
+        processes=processes,
         allow_unseen=allow_unseen,
     )
     for split, report in reports.items():

@@ -3,24 +3,26 @@
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, List
 
-from spacy.language import Language
-from spacy.tokens import Doc
+from spacy.tokens import DocBin
 
-from mtl.data.docs import blank_pipeline, record_to_doc, replacing_docs, save_docs
+from mtl.data.docs import blank_pipeline, read_docs, replacing_docs
 from mtl.data.formats.detect import read_records
 from mtl.data.formats.jsonl import KEYS
 from mtl.data.formats.reading import Reading
 from mtl.data.labels import Spelling, settle_spellings
 from mtl.data.records import Record, Report
+from mtl.data.shards import Label, make_shards
 from mtl.errors import UserError, check_range
 from mtl.progress import CountProgress
 from mtl.registry import registered_tasks, task_types
 
 ADVISED = 5000  # training documents that are looked at for advice
-Label = Tuple[str, str]  # what the task calls its annotation, label
+SHARD_SIZE = 2000  # documents
+MAX_FILE = 400_000_000  # characters of the documents in one file; about 10 GB of memory
 
 
 @dataclass
@@ -48,7 +50,8 @@ def convert_splits(
     *,
     reading: Reading = Reading(),
     lang: str = "en",
-    shard_size: int = 2000,
+    shard_size: int = SHARD_SIZE,
+    processes: int = 0,
     allow_unseen: bool = False,
     spelling: Spelling = "refuse",
 ) -> Dict[str, Report]:
@@ -63,6 +66,7 @@ def convert_splits(
         reading (Reading): How to read the files.
         lang (str): The language whose tokenizer is used, as in `spacy.blank`.
         shard_size (int): Documents in a shard, where a folder is written.
+        processes (int): How many processes; 0 for all cores if there are many documents, else one.
         allow_unseen (bool): Accept labels that the training data lacks.
         spelling (Spelling): What to do with labels that differ in case or blanks alone: see `settle_spellings`.
 
@@ -70,7 +74,7 @@ def convert_splits(
         UserError: A file cannot be read, holds no annotation, or has a label that the training data lacks.
     """
     check_range("--shard-size", shard_size, 1)
-    nlp = blank_pipeline(lang)
+    vocab = blank_pipeline(lang).vocab  # a wrong language is found first
     splits = {name: Split(file) for name, file in files.items()}
     for split in splits.values():
         with CountProgress(f"reading {split.file}", "documents") as progress:
@@ -86,36 +90,46 @@ def convert_splits(
     train, *others = splits.values()
     for split in others:
         _note_repeated(train, split)
+    for name, split in splits.items():
+        _check_size(split, paths[name])
     with ExitStack() as stack:
         for name, split in splits.items():
             partial = stack.enter_context(replacing_docs(paths[name]))
-            advised: List[Doc] = []
-            save_docs(_docs(split, nlp, advised), partial, None if paths[name].suffix == ".spacy" else shard_size)
+            _write(split, partial, paths[name].suffix == ".spacy", lang, shard_size, processes)
             _check_annotated(split)
-            if split is train:
-                train.report.advice += [line for task in registered_tasks() for line in task.advice(advised)]
         for split in others:
             _check_labels(train, split, allow_unseen)
+    for task in registered_tasks():
+        train.report.advice += task.advice(list(islice(read_docs(paths[next(iter(splits))], vocab), ADVISED)))
     return {name: split.report for name, split in splits.items()}
 
 
-def _docs(split: Split, nlp: Language, advised: List[Doc]) -> Iterator[Doc]:
-    """The documents of a split, whose records are given up on the way."""
-    tasks = registered_tasks()
+def _write(split: Split, path: Path, is_file: bool, lang: str, size: int, processes: int) -> None:
+    """Write the documents of a split, whose records are given up on the way."""
+    if not is_file:
+        path.mkdir()
+    whole = DocBin()
     with CountProgress(f"converting {split.file}", "documents", len(split.records)) as progress:
-        split.records.reverse()
-        while split.records:
-            record = split.records.pop()
-            doc = record_to_doc(record, nlp, split.report)
-            for task in tasks:
-                if task.is_annotated(doc):
-                    split.is_annotated |= not task.is_auxiliary
-                    for label in task.labels(doc):
-                        split.first.setdefault((task.title, label), record.where)
-            if len(advised) < ADVISED:
-                advised.append(doc)
-            progress.advance(1, len(record.text))
-            yield doc
+        for number, shard in enumerate(make_shards(split.records, lang, SHARD_SIZE if is_file else size, processes)):
+            split.report.add(shard.report)
+            split.first = {**shard.first, **split.first}
+            split.is_annotated |= shard.is_annotated
+            if is_file:
+                whole.merge(DocBin().from_bytes(shard.docs))
+            else:
+                (path / f"{number:05d}.spacy").write_bytes(shard.docs)
+            progress.advance(shard.size, shard.characters)
+    if is_file:
+        whole.to_disk(path)
+
+
+def _check_size(split: Split, path: Path) -> None:
+    characters = sum(len(record.text) for record in split.records)
+    if path.suffix == ".spacy" and characters > MAX_FILE:
+        raise UserError(
+            f"{split.file}: {characters / 1e6:,.0f} MB of text are too much for one .spacy file, which is read as a whole; write "
+            f"folders of them: --shard-size {SHARD_SIZE}"
+        )
 
 
 def check_columns(reading: Reading, reports: List[Report]) -> None:

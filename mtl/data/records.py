@@ -89,6 +89,7 @@ class Report:
         advice (List[str]): What to set in a config.
         format (str): What the file's format is called.
         columns (Set[str]): Which of the columns that were named the files have.
+        maxima (Set[str]): Which of the counts are no sums, but the largest of numbers.
     """
 
     counts: Dict[str, int] = field(default_factory=dict)
@@ -96,6 +97,7 @@ class Report:
     advice: List[str] = field(default_factory=list)
     format: str = ""
     columns: Set[str] = field(default_factory=set)
+    maxima: Set[str] = field(default_factory=set)
 
     def count(self, what: str, n: int = 1) -> None:
         """Add to a count."""
@@ -103,7 +105,15 @@ class Report:
 
     def largest(self, what: str, n: int) -> None:
         """Keep the largest number."""
+        self.maxima.add(what)
         self.counts[what] = max(self.counts.get(what, 0), n)
+
+    def add(self, other: "Report") -> None:
+        """Add what was counted and noted of another part."""
+        for what, count in other.counts.items():
+            (self.largest if what in other.maxima else self.count)(what, count)
+        self.notes += other.notes
+        self.advice += other.advice
 
     def note(self, what: str, message: str) -> None:
         """Add to a count, with a message that says where."""
