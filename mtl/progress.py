@@ -1,5 +1,6 @@
 """Progress as a user sees it: lines, lines that overwrite themselves, the steps of a training run. No spaCy."""
 
+import logging
 import sys
 import time
 from typing import IO, Any, Callable, Iterable, Iterator, Optional, TypeVar
@@ -12,13 +13,33 @@ SECONDS_BEFORE_BAR = 2.0  # of work that counts items
 T = TypeVar("T")
 
 
+class Verbosity:
+    """How much is shown of progress, for the whole program.
+
+    Attributes:
+        quiet (bool): Nothing.
+        seconds (float): Between lines, where there is no terminal.
+    """
+
+    quiet = False
+    seconds = SECONDS_BETWEEN_LINES
+
+
+def set_verbosity(quiet: bool, verbose: bool) -> None:
+    """Show no progress, or a line every few seconds and what libraries log."""
+    Verbosity.quiet = quiet
+    Verbosity.seconds = 5.0 if verbose else SECONDS_BETWEEN_LINES
+    if quiet or verbose:
+        logging.getLogger("mtl").setLevel(logging.ERROR if quiet else logging.DEBUG)
+
+
 def silent(line: str) -> None:
     """An `Echo` that shows nothing."""
 
 
 def show_progress(line: str) -> None:
     """Write to stderr without a newline, if it is a terminal. A line that begins with a carriage return replaces the last one."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not Verbosity.quiet:
         sys.stderr.write(line)
         sys.stderr.flush()
 
@@ -59,6 +80,8 @@ class CountProgress:
         self.count += count
         self.characters += characters
         now = time.monotonic()
+        if Verbosity.quiet:
+            return
         if self.stream.isatty():
             if self.bar is None and now - self.started >= SECONDS_BEFORE_BAR:
                 self.bar = tqdm(
@@ -67,7 +90,7 @@ class CountProgress:
                 )  # fmt: skip
             elif self.bar is not None:
                 self.bar.update(count)
-        elif now - self.shown >= SECONDS_BETWEEN_LINES:
+        elif now - self.shown >= Verbosity.seconds:
             self.shown = now
             rate = self.count / (now - self.started)
             size = f", {self.characters / 1e6 / (now - self.started):.1f} MB/s" if self.characters else ""
@@ -95,7 +118,7 @@ class StepProgress:
         self.words, self.has_learned = words_seen(), False
         self.timed_words, self.timed_seconds = 0, 0.0
         self.started = self.advanced = self.shown = time.monotonic()
-        self.bar = self._make_bar() if self.stream.isatty() else None
+        self.bar = self._make_bar() if self.stream.isatty() and not Verbosity.quiet else None
 
     def advance(self, *, evaluated: bool = False) -> None:
         """Count a step, and show it if it is time.
@@ -142,7 +165,7 @@ class StepProgress:
         if self.bar is not None:
             self.bar.set_postfix_str(rate, refresh=False)
             self.bar.update(self.step - self.bar.n)
-        elif now - self.shown >= SECONDS_BETWEEN_LINES:
+        elif now - self.shown >= Verbosity.seconds and not Verbosity.quiet:
             self.shown = now
             total = f" of {self.last_step:,}" if self.last_step else ""
             parts = [f"step {self.step:,}{total}", rate, self._time_left(now)]

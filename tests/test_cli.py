@@ -176,8 +176,10 @@ def test_steps_are_those_of_the_first_epoch(corpus):
         "steps", ROOT / "configs" / "sample.cfg", "--paths.train", corpus / "train.spacy", "--training.batcher.size", "2000"
     )
     assert done.returncode == 0, done.stderr
-    numbers = [int(word.replace(",", "")) for word in done.stdout.split() if word[0].isdigit()]
+    first, *tasks = done.stdout.splitlines()
+    numbers = [int(word.replace(",", "")) for word in first.split() if word[0].isdigit()]
     assert numbers[1] == 300 and 25 < numbers[0] < 60
+    assert [line.split()[0] for line in tasks] == ["categories", "entities", "questions"] and "examples" in tasks[0]
     done = mtl("steps", "nowhere.cfg")
     assert done.returncode == 1 and "no such file" in done.stderr
 

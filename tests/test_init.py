@@ -144,3 +144,53 @@ def test_three_tasks_in_three_formats_run_from_init_to_scores(files):
     scores = json.loads((files / "desk" / "metrics" / "test.json").read_text())["scores"]
     assert {"cats_accuracy", "ents_f", "qa_f1"} <= set(scores)
     assert list((files / "desk" / "packages").glob("en_desk-0.1.0*.whl"))
+
+
+# Asking, going on from a pipeline, and how long it takes
+
+
+def test_what_no_option_says_is_asked_for(files, monkeypatch):
+    from mtl.cli import project
+
+    assert "--train: give one or more labelled files" in str(CliRunner().invoke(app, ["init", "desk"]).exception)
+    monkeypatch.setattr(project, "can_ask", lambda: True)
+    answers = iter(["nowhere.csv", "entities.conll , questions.json", "", "encoder", "en"])
+    monkeypatch.setattr(project.typer, "prompt", lambda question, **options: next(answers))
+    result = CliRunner().invoke(app, ["init", "desk"], catch_exceptions=False)
+    assert result.exit_code == 0 and "nowhere.csv: no such file" in result.output and "head qa" in result.output
+    assert (files / "desk" / "project.yml").is_file()
+
+
+def test_a_project_goes_on_from_the_encoder_of_a_pipeline(files):
+    from conftest import make_nlp
+
+    nlp = make_nlp(str(files / "encoder"))
+    nlp.to_disk(files / "trained")
+    result = init(*ONE, "--from", "trained")
+    assert result.exit_code == 0, result.output
+    config = load_config(files / "desk" / "configs" / "pipeline.cfg")
+    assert config["paths"]["encoder"] == "encoder" and (files / "desk" / "encoder" / "model.safetensors").is_file()
+    spacy.blank("en").to_disk(files / "blank")
+    for name, message in (("nowhere", "no such pipeline"), ("blank", "has no component 'transformer'")):
+        with pytest.raises(UserError, match=message):
+            init(*ONE, "--from", name, folder="other")
+    assert not (files / "other").exists()
+
+
+def test_the_minutes_are_said(files):
+    result = init(*ONE)
+    assert "minutes of training here" in result.output and "minutes" in (files / "desk" / "README.md").read_text()
+
+
+def test_quotes_and_blanks_in_names_reach_the_commands_as_they_are(files):
+    name = 'John\'s "tickets" [2] #1.csv'
+    os.rename("tickets.csv", name)
+    (files / "a b.txt").write_text("Some text.")
+    result = init(
+        "--train", name, "--column", "text=Body", "--column", "label=Queue", "--encoding", "cp1252", "--text", "a b.txt"
+    )
+    assert result.exit_code == 0, result.output
+    project = yaml.safe_load((files / "desk" / "project.yml").read_text())
+    command = spacy.util.split_command(project["commands"][0]["script"][0])
+    assert f"../{name}" in command and command[command.index("--encoding") + 1] == "cp1252"
+    assert f"../{name}" in project["commands"][0]["deps"]

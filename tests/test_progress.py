@@ -2,16 +2,19 @@
 
 import io
 import json
+import logging
 import re
 
 import pytest
 import spacy
 from conftest import make_nlp, overfit, sample_examples, save_tiny
+from spacy.training import Example
 from spacy.util import load_config
 
 from mtl import progress
 from mtl.data.docs import write_docs
-from mtl.progress import StepProgress, show_progress
+from mtl.progress import CountProgress, StepProgress, show_progress
+from mtl.training.evaluation import evaluate_watched
 from mtl.training.logger import console_logger, words_seen
 from mtl.training.run import train_config
 
@@ -154,7 +157,7 @@ def config(tmp_path):
 
 
 def test_training_shows_its_progress_and_keeps_the_table(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress.Verbosity, "seconds", 0.0)
     stdout, stderr = io.StringIO(), io.StringIO()
     train_config(load_config(config), tmp_path / "out", stdout=stdout, stderr=stderr)
     lines = stderr.getvalue().splitlines()
@@ -165,7 +168,7 @@ def test_training_shows_its_progress_and_keeps_the_table(config, tmp_path, monke
 
 
 def test_progress_can_be_switched_off(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress.Verbosity, "seconds", 0.0)
     stderr = io.StringIO()
     off = load_config(config, overrides={"training.logger.progress_bar": False})
     train_config(off, tmp_path / "out", stdout=io.StringIO(), stderr=stderr)
@@ -194,3 +197,47 @@ def test_the_weighting_log_has_a_row_for_each_evaluation(tiny, tmp_path):
     finish()
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 2] and {"norm/ner", "weight/textcat"} <= set(rows[1])
+
+
+# Work that counts items, and how much is shown
+
+
+def counted(monkeypatch, stream, seconds=40.0, **settings):
+    clock = Clock(monkeypatch)
+    with CountProgress("reading a.jsonl", "documents", stream=stream, **settings) as counter:
+        for _ in counter.over(range(4)):
+            clock.now += seconds
+    return stream.getvalue()
+
+
+def test_items_are_counted_in_lines_with_rate_and_time_left(monkeypatch):
+    lines = counted(monkeypatch, io.StringIO(), total=8).splitlines()
+    assert lines[0] == "reading a.jsonl: 1 of 8 documents, 0 a second, about 280 s left" and len(lines) == 4
+    assert counted(monkeypatch, io.StringIO(), seconds=1.0) == ""  # nothing where it takes no time
+
+
+def test_items_are_counted_in_a_bar_on_a_terminal(monkeypatch):
+    assert "reading a.jsonl" in counted(monkeypatch, Terminal(), seconds=1.5, total=8)
+    assert counted(monkeypatch, Terminal(), seconds=0.1) == ""
+
+
+def test_quiet_shows_nothing_and_verbose_more(monkeypatch):
+    try:
+        progress.set_verbosity(quiet=True, verbose=False)
+        run = Run(monkeypatch, 10, Terminal())
+        run.steps(5)
+        assert counted(monkeypatch, Terminal()) == counted(monkeypatch, io.StringIO()) == run.progress.stream.getvalue() == ""
+        progress.set_verbosity(quiet=False, verbose=True)
+        assert len(counted(monkeypatch, io.StringIO(), seconds=6.0).splitlines()) == 4
+    finally:
+        progress.set_verbosity(quiet=False, verbose=False)
+        logging.getLogger("mtl").setLevel(logging.NOTSET)
+
+
+def test_a_long_evaluation_shows_its_progress(config, monkeypatch, capsys):
+    monkeypatch.setattr(progress.Verbosity, "seconds", 0.0)
+    nlp = spacy.blank("en")
+    examples = [Example(nlp.make_doc("a b"), nlp("a b")) for _ in range(3)]
+    evaluate_watched(nlp, examples)
+    assert "scoring: 2 of 3 documents" in capsys.readouterr().err
+    assert "pipe" not in vars(nlp)

@@ -329,7 +329,7 @@ def splits(tmp_path, labels, **options):
     return [max(doc.cats, key=doc.cats.get) for doc in docs], reports["train"].counts
 
 
-def test_labels_that_look_alike_are_asked_about(tmp_path):
+def test_labels_that_look_alike_are_asked_about(tmp_path, monkeypatch):
     labels = ["Positive", "positive ", "Positive", "negative"]
     with pytest.raises(UserError, match=r"'Positive' \(2\), 'positive' \(1\) differ.*--spelling merge makes 'Positive'"):
         splits(tmp_path, labels)
@@ -339,6 +339,10 @@ def test_labels_that_look_alike_are_asked_about(tmp_path):
     assert counts["labels of categories with blanks at the edges, which were removed"] == 1
     result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "cli")])
     assert result.exit_code != 0 and not (tmp_path / "cli").exists()
+    monkeypatch.setattr("mtl.cli.data.can_ask", lambda: True)
+    result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "cli")], input="y\n")
+    assert result.exit_code == 0 and "Are they the same label?" in result.output
+    assert "2 spellings of 'Positive', merged" in result.output
 
 
 # From Python, and what the command says

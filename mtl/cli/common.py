@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from mtl.errors import UserError
 from mtl.files import replacing
+from mtl.progress import set_verbosity
 
 SECTIONS = {
     "Start": ["init"],
@@ -73,8 +74,11 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: bool = typer.Option(False, "--version", help="Show the version and exit.", callback=show_version, is_eager=True),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Show no progress."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show progress more often, and what is logged."),
 ) -> None:
     """Multi-task spaCy pipelines: adapt one transformer to your text, and train several heads on it together."""
+    set_verbosity(quiet, verbose)
 
 
 def load_pipeline(pipeline: str, overrides: Optional[Dict[str, Any]] = None) -> Any:
@@ -185,6 +189,11 @@ def parse_fractions(option: str, argument: str) -> List[float]:
         except ValueError:
             raise UserError(f"{option}: {part!r} is not a number; give fractions, as in 0.1,1") from None
     return fractions
+
+
+def can_ask() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin.isatty()
 
 
 def write_report(path: Path, report: Any) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
@@ -16,6 +15,7 @@ from mtl.cli.common import (
     RepairOption,
     SentencesOption,
     app,
+    can_ask,
     load_pipeline,
     parse_setting,
     write_report,
@@ -77,18 +77,22 @@ def convert(
     )
     for split, report in reports.items():
         typer.echo(f"{files[splits.index(split)]} ({report.format}) -> {paths[split]}")
-        for what, count in report.counts.items():
-            typer.echo(f"  {count:>7,} {what}")
-        for note in report.notes[:MAX_NOTES]:
-            typer.echo(f"          {note}")
-        if len(report.notes) > MAX_NOTES:
-            typer.echo(f"          ... and {len(report.notes) - MAX_NOTES:,} more notes like these")
-        for line in report.advice:
-            typer.echo(f"  {line}")
+        _show(report)
     if report_file is not None:
-        write_report(
-            report_file, {split: {"counts": r.counts, "notes": r.notes, "advice": r.advice} for split, r in reports.items()}
-        )
+        parts = {split: {"counts": r.counts, "notes": r.notes, "advice": r.advice} for split, r in reports.items()}
+        write_report(report_file, parts)
+
+
+def _show(report: Any) -> None:
+    """What was counted, the first notes, the advice."""
+    for what, count in report.counts.items():
+        typer.echo(f"  {count:>7,} {what}")
+    for note in report.notes[:MAX_NOTES]:
+        typer.echo(f"          {note}")
+    if len(report.notes) > MAX_NOTES:
+        typer.echo(f"          ... and {len(report.notes) - MAX_NOTES:,} more notes like these (all: --report FILE)")
+    for line in report.advice:
+        typer.echo(f"  {line}")
 
 
 def _converted(files: Dict[str, Path], paths: Dict[str, Path], spelling: str, **options: Any) -> Dict[str, Any]:
@@ -100,7 +104,7 @@ def _converted(files: Dict[str, Path], paths: Dict[str, Path], spelling: str, **
     try:
         return convert_splits(files, paths, spelling=spelling if spelling != "ask" else "refuse", **options)  # type: ignore[arg-type]
     except SpellingsDiffer as error:
-        if spelling != "ask" or not sys.stdin.isatty():
+        if spelling != "ask" or not can_ask():
             raise
         typer.echo(str(error))
         same = typer.confirm("Are they the same label?", default=True)

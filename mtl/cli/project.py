@@ -1,11 +1,11 @@
 """A new project: `init`."""
 
 from pathlib import Path
-from typing import List
+from typing import List, Tuple
 
 import typer
 
-from mtl.cli.common import ColumnOption, EncodingOption, FormatOption, LangOption, RepairOption, SentencesOption, app
+from mtl.cli.common import ColumnOption, EncodingOption, FormatOption, LangOption, RepairOption, SentencesOption, app, can_ask
 from mtl.cli.data import parse_columns
 from mtl.errors import UserError
 
@@ -13,11 +13,15 @@ from mtl.errors import UserError
 @app.command()
 def init(
     folder: Path = typer.Argument(..., help="Folder of the new project."),
-    train: List[Path] = typer.Option(..., help="Labelled files of any format: one with all tasks, or one for each (repeatable)."),
+    train: List[Path] = typer.Option(
+        [],
+        help="Labelled files of any format: one with all tasks, or one for each (repeatable). Asked for if there is a terminal.",
+    ),
     dev: List[Path] = typer.Option([], help="Dev files, in the same order. Without any, the training files are split."),
     test: List[Path] = typer.Option([], help="Test files, in the same order."),
     text: List[Path] = typer.Option([], help="Domain text for continued pretraining (repeatable)."),
     encoder: str = typer.Option("sentence-transformers/all-MiniLM-L6-v2", help="Hugging Face folder, or a name on the hub."),
+    source: str = typer.Option("", "--from", help="Go on from the encoder of this trained pipeline, a folder or a package."),
     lang: LangOption = "en",
     name: str = typer.Option("", help="Name of the pipeline. Default: that of the folder."),
     format: FormatOption = "auto",
@@ -42,7 +46,9 @@ def init(
     if not slug or not slug[0].isalpha():
         raise UserError(f"the name {name or folder.name!r}: give one that begins with a letter, with --name")
     reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
-    project = Project(folder, train, dev, test, text, encoder, lang, slug, reading, force)
+    if not train:
+        train, text, encoder, lang = _asked(text, encoder, lang)
+    project = Project(folder, train, dev, test, text, encoder, lang, slug, reading, force, source)
     plan, findings = init_project(project)
     for line in check_lines(findings):
         typer.echo(line)
@@ -53,6 +59,30 @@ def init(
         typer.echo(f"head {head}" + (f": {shown}" if shown else ""))
     typer.echo(
         f"{plan.words:,} words an epoch: {plan.steps:,} steps of {plan.step_words} words, windows of {plan.window} subwords, "
-        f"learning rate {plan.rate:.2g}, {plan.precision}"
+        f"learning rate {plan.rate:.2g}, {plan.precision}; about {plan.minutes:,.0f} minutes of training here"
     )
     typer.echo(f"\n{folder}: cd {folder} && python -m spacy project run all")
+
+
+def _asked(text: List[Path], encoder: str, lang: str) -> Tuple[List[Path], List[Path], str, str]:
+    """What a person answers: training files, domain text, encoder, language.
+
+    Raises:
+        UserError: There is no terminal to ask on, or a file is missing.
+    """
+    if not can_ask():
+        raise UserError("--train: give one or more labelled files")
+    train = _paths("Labelled training files, separated by commas")
+    more = text or _paths("Unlabelled domain text to continue pretraining on (Enter for none)", optional=True)
+    return train, more, typer.prompt("Encoder", default=encoder), typer.prompt("Language", default=lang)
+
+
+def _paths(question: str, optional: bool = False) -> List[Path]:
+    """The files that a person names, all of which exist."""
+    while True:
+        answer = typer.prompt(question, default="" if optional else None, show_default=False)
+        paths = [Path(part.strip()).expanduser() for part in answer.split(",") if part.strip()]
+        missing = [path for path in paths if not path.exists()]
+        if not missing and (paths or optional):
+            return paths
+        typer.echo(f"{missing[0]}: no such file" if missing else "name at least one")

@@ -16,20 +16,24 @@ Override = typer.Option([], "--set", help="Override a config setting: training.m
 def steps(
     context: typer.Context,
     config: Path = typer.Argument(..., help="Training config. Override its settings as in `spacy train`."),
+    minutes: bool = typer.Option(False, "--minutes", help="Also train for a few steps, to say how long a run takes here."),
 ) -> None:
-    """Count the steps in an epoch.
+    """Count the steps in an epoch, and what each task learns from.
 
     \b
-    Use it to choose training.max_steps.
-    Example: mtl steps configs/sample.cfg --paths.train corpus/spacy/train.spacy
+    Use it to choose training.max_steps and [corpora.train.sampling].
+    Example: mtl steps configs/sample.cfg --minutes --paths.train corpus/spacy/train.spacy
     """
-    from mtl.training.steps import count_steps
+    from mtl.training.steps import count_steps, step_seconds, steps_lines
 
     counts = count_steps(config, context.args)
-    typer.echo(
-        f"{counts['steps']:,} steps per epoch: {counts['examples']:,} examples, {counts['words']:,} words, "
-        f"{counts['encoded_words']:,} words to encode"
-    )
+    for line in steps_lines(counts):
+        typer.echo(line)
+    if minutes:
+        seconds, run = step_seconds(config, context.args)
+        whole = f"; {run:,} steps (training.max_steps) {seconds * run / 60:,.0f} minutes" if run else ""
+        typer.echo(f"{seconds:.1f} s a step here: an epoch takes {seconds * counts['steps'] / 60:,.1f} minutes{whole}, "
+                   f"evaluations aside")  # fmt: skip
 
 
 @app.command()

@@ -2,13 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import IO, Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.training import Example
 
 from mtl.data.docs import read_docs
 from mtl.errors import UserError
+from mtl.progress import CountProgress
 from mtl.registry import Score, Task, score_of, tasks_of
 from mtl.sampling.corpus import read_examples
 
@@ -33,7 +35,7 @@ def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path]
     """
     examples = list(read_examples(nlp, data))
     started = time.perf_counter()
-    evaluation = nlp.evaluate(examples)
+    evaluation = evaluate_watched(nlp, examples)
     seconds = time.perf_counter() - started
     tasks = tasks_of(nlp)
     scores = {key: evaluation[key] for key in reported_keys(evaluation, tasks)}
@@ -53,6 +55,18 @@ def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path]
         known = [doc for path in train for doc in read_docs(path, nlp.vocab)]
         result["baselines"] = trivial_baselines(known, references, scored_tasks)
     return result
+
+
+def evaluate_watched(nlp: Language, examples: Iterable[Example], stream: Optional[IO] = None) -> Dict[str, Any]:
+    """`nlp.evaluate`, with its progress if it takes long."""
+    examples = list(examples)
+    pipe = nlp.pipe
+    with CountProgress("scoring", "documents", len(examples), stream) as progress:
+        nlp.pipe = lambda *args, **kwargs: progress.over(pipe(*args, **kwargs))  # type: ignore[method-assign,assignment]
+        try:
+            return nlp.evaluate(examples)
+        finally:
+            del nlp.pipe
 
 
 def reported_keys(scores: Dict[str, Any], tasks: Sequence[Task]) -> List[str]:

@@ -1,12 +1,14 @@
 """`mtl init`: a project that runs as it stands, tuned to labelled files."""
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.util import load_model
 
 from mtl.data.check.findings import ERROR, worst
 from mtl.data.check.run import check_documents
@@ -17,8 +19,11 @@ from mtl.encoder.runtime.device import faster_in_bf16, pick_device
 from mtl.errors import UserError
 from mtl.registry import registered_tasks
 from mtl.sampling.corpus import words_to_encode
+from mtl.training.estimate import training_words_per_second
 from mtl.training.templates import config_text, project_text, readme_text
 
+SOURCED = "encoder"  # where the encoder of another pipeline is copied to
+ENCODER = Path("transformer") / "encoder"  # where a saved pipeline has it
 WINDOWS = (128, 256, 384, 512)
 SAMPLED = 500  # documents whose subwords are counted
 COVERED = 0.95  # of the documents fit in the window
@@ -45,6 +50,7 @@ class Project:
         lang (str): The language code.
         name (str): Name of the pipeline's package.
         reading (Reading): How to read the files.
+        source (str): A trained pipeline whose encoder to go on from; empty for none.
         accepts_errors (bool): Write it even if the data has errors, and convert it without a check.
     """
 
@@ -58,6 +64,7 @@ class Project:
     name: str = "domain"
     reading: Reading = field(default_factory=Reading)
     accepts_errors: bool = False
+    source: str = ""
 
     def check(self) -> None:
         """Check what can be checked without reading the files.
@@ -93,6 +100,8 @@ class Project:
     @property
     def encoder_name(self) -> str:
         """The encoder as seen from the project."""
+        if self.source:
+            return SOURCED
         return self.relative(Path(self.encoder)) if Path(self.encoder).is_dir() else self.encoder
 
 
@@ -110,6 +119,7 @@ class Plan:
         steps (int): Steps.
         rate (float): Peak learning rate of the encoder.
         precision (str): "bf16" if that is faster here, else "fp32".
+        minutes (float): What the training is expected to take on this machine.
     """
 
     heads: Dict[str, Dict[str, Any]]
@@ -121,6 +131,7 @@ class Plan:
     steps: int
     rate: float
     precision: str
+    minutes: float
 
 
 def init_project(project: Project) -> Tuple[Plan, Dict[str, Any]]:
@@ -133,10 +144,11 @@ def init_project(project: Project) -> Tuple[Plan, Dict[str, Any]]:
         UserError: The folder is not empty, a file cannot be read, there is no annotation, or the encoder cannot be found.
     """
     project.check()
-    config = load_config(project.encoder)  # a wrong name is found first
+    encoder = _sourced_encoder(project.source) if project.source else project.encoder
+    config = load_config(encoder)  # a wrong name is found first
     items = list(read_labelled(project.files, project.lang, project.reading))
     findings = check_documents(items)
-    plan = make_plan(items, config.hidden_size, project.encoder, bool(project.dev))
+    plan = make_plan(items, config.hidden_size, encoder, bool(project.dev))
     files = {
         "project.yml": project_text(project, plan), "configs/pipeline.cfg": config_text(project, plan),
         "README.md": readme_text(project, plan),
@@ -146,7 +158,24 @@ def init_project(project: Project) -> Tuple[Plan, Dict[str, Any]]:
     for name, text in files.items():
         (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (project.folder / name).write_text(text, encoding="utf-8")
+    if project.source:
+        shutil.copytree(encoder, project.folder / SOURCED)
     return plan, findings
+
+
+def _sourced_encoder(pipeline: str) -> str:
+    """The folder with the encoder of a trained pipeline.
+
+    Raises:
+        UserError: There is no such pipeline, or it has no encoder of ours.
+    """
+    try:
+        path = Path(str(load_model(pipeline).path)) / ENCODER
+    except OSError as error:
+        raise UserError(f"--from {pipeline}: no such pipeline folder or installed package") from error
+    if not (path / "config.json").is_file():
+        raise UserError(f"--from {pipeline}: the pipeline has no component 'transformer' of the factory mtl_transformer")
+    return str(path)
 
 
 def make_plan(items: Sequence[Labelled], width: int, encoder: str, has_dev: bool) -> Plan:
@@ -181,10 +210,12 @@ def make_plan(items: Sequence[Labelled], width: int, encoder: str, has_dev: bool
     scores |= {key: round(1 / len(selecting), 2) for key in selecting}
     words = round(sum(map(words_to_encode, train)) * (1.0 if has_dev else 0.8))
     step_words, epochs, rate = next(recipe[1:] for recipe in RECIPES if words <= recipe[0])
+    window, steps = _window(train, encoder), max(MIN_STEPS, epochs * words // step_words)
+    precision = "bf16" if faster_in_bf16(pick_device("auto")) else "fp32"
+    speed = training_words_per_second(encoder, window, step_words, precision)
     return Plan(
-        heads, scores, _window(train, encoder), words, step_words, epochs,
-        max(MIN_STEPS, epochs * words // step_words), rate * min(1.0, RATE_WIDTH / width),
-        "bf16" if faster_in_bf16(pick_device("auto")) else "fp32",
+        heads, scores, window, words, step_words, epochs, steps, rate * min(1.0, RATE_WIDTH / width), precision,
+        steps * step_words / speed / 60,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from mtl.files import check_target, replacing
 from mtl.optimization import set_run_length
 from mtl.pipe import RobustPipe
 from mtl.training.checkpoint import checkpoint_folder, flat_settings
-from mtl.training.evaluation import score_named
+from mtl.training.evaluation import evaluate_watched, score_named
 from mtl.training.initialize import init_pipeline
 from mtl.training.resume import Recorder, finishing_step_on_interrupt, take_due_steps
 from mtl.training.saving import without_local_paths
@@ -191,7 +191,7 @@ class BestModel:
         Raises:
             UserError: A reference names a score that the evaluation lacks.
         """
-        scores = {key: value for key, value in self.nlp.evaluate(self.corpus(self.nlp)).items() if value is not None}
+        scores = {key: value for key, value in evaluate_watched(self.nlp, self.corpus(self.nlp)).items() if value is not None}
         unknown = sorted(set(self.references) - set(scores))
         if unknown:
             known = ", ".join(key for key, value in scores.items() if isinstance(value, float))

@@ -265,4 +265,5 @@ Chosen by looking at the data:
 {heads}
 - windows of {plan.window} subwords, in {plan.precision}
 - {plan.steps:,} steps of {plan.step_words} words, which is about {plan.epochs} epochs; learning rate {plan.rate:.2g}
+- about {plan.minutes:,.0f} minutes of training on the machine that wrote this
 """
