@@ -36,7 +36,7 @@ def doc_of(words, entities):
 def test_entities_come_back(tmp_path_factory, format, docs):
     out = tmp_path_factory.mktemp("export") / "out"
     export_docs([doc_of(words, entities) for words, *_, entities in docs], out, format)
-    records, _ = read(out, format if format != "prodigy" else "jsonl")
+    records, _ = read(out, "auto" if format == "datasets" else format)
     back = sorted([(record.text, [(e.start, e.end, e.label) for e in record.entities or ()]) for record in records])
     assert back == sorted([(text, offsets) for _, text, offsets, _ in docs])
 
@@ -47,7 +47,7 @@ def test_categories_come_back(tmp_path, format):
     for doc, cats in zip(docs, ({"A": 1.0, "B": 0.0}, {"A": 1.0, "B": 1.0}, {"A": 0.0, "B": 0.0})):
         doc.cats = cats
     export_docs(docs, tmp_path / f"out.{'csv' if format == 'csv' else 'json'}", format)
-    records, _ = read(tmp_path / f"out.{'csv' if format == 'csv' else 'json'}", {"csv": "table"}.get(format, format))
+    records, _ = read(tmp_path / f"out.{'csv' if format == 'csv' else 'json'}", {"csv": "table", "datasets": "auto"}.get(format, format))
     held = [{label for label, value in (record.cats or {}).items() if value} for record in records]
     assert held == [{"A"}, {"A", "B"}, set()]
 

@@ -1,11 +1,15 @@
 """What exports of tools say and mean: partial answers, several fields, usual names, tables of entities, tokens or categories."""
 
+import csv
+import io
 import json
 from collections import namedtuple
 
 import openpyxl
 import pytest
 import spacy
+from hypothesis import given, settings
+from test_formats import annotated, as_tags
 
 import mtl
 from mtl.data.convert import convert_splits
@@ -398,3 +402,65 @@ def test_convert_takes_what_read_takes(tmp_path):
         {"train": tmp_path / "a.csv"}, {"train": tmp_path / "out" / "train.spacy"}, reading=make_reading(columns=columns)
     )
     assert [doc.text for doc in mtl.read(tmp_path / "out")] == ["a b", "c d"]
+
+
+# Round trips of formats that are written here by their definition
+
+
+def spans_of(text, offsets):
+    return [{"start": start, "end": end, "label": label, "text": text[start:end]} for start, end, label in offsets]
+
+
+def webanno(words, entities):
+    """A file of one sentence."""
+    lines, position = ["#FORMAT=WebAnno TSV 3.3", "#T_SP=webanno.custom.Thing|kind", "", ""], 0
+    marks = ["_"] * len(words)
+    for number, (first, last, label) in enumerate(entities, start=1):
+        escaped = "".join("\\" + c if c in "[]|_;\\>*" else c for c in label)
+        marks[first:last] = [f"{escaped}[{number}]"] * (last - first)
+    for i, (word, mark) in enumerate(zip(words, marks), start=1):
+        size = len(word.encode("utf-16-le")) // 2
+        lines.append(f"1-{i}\t{position}-{position + size}\t{word}\t{mark}")
+        position += size + 1
+    return "\n".join(lines)
+
+
+def conllu(words, entities):
+    rows = zip(words, as_tags(words, entities))
+    return "\n".join(f"{i}\t{word}" + "\t_" * 7 + f"\tNER={tag}" for i, (word, tag) in enumerate(rows, start=1)) + "\n"
+
+
+def table(rows):
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue()
+
+
+BY_DOCUMENT = {
+    "webanno": ("a.tsv", lambda w, t, o, e: webanno(w, e)),
+    "conllu": ("a.conllu", lambda w, t, o, e: conllu(w, e)),
+    "pubtator": ("a.txt", lambda w, t, o, e: f"1|t|{t}\n" + "".join(f"1\t{s}\t{x}\t{t[s:x]}\t{n}\n" for s, x, n in o)),
+    "span-table": ("a.csv", lambda w, t, o, e: table(
+        [("text", "start", "end", "label"), *((t, s, x, n) for s, x, n in o), *([(t, "", "", "")] if not o else [])])),
+    "token-table": ("a.csv", lambda w, t, o, e: table(
+        [("sentence", "word", "tag"), *((1, word, tag) for word, tag in zip(w, as_tags(w, e)))])),
+    "prodigy": ("a.jsonl", lambda w, t, o, e: [{"text": t, "spans": spans_of(t, o), "answer": "accept", "_input_hash": 1}]),
+    "dataturks": ("a.jsonl", lambda w, t, o, e: [{"content": t, "extras": None, "annotation": [
+        {"label": [n], "points": [{"start": s, "end": x - 1, "text": t[s:x]}]} for s, x, n in o]}]),
+    "lighttag": ("a.jsonl", lambda w, t, o, e: [{"example_id": "1", "content": t, "annotations": [
+        {"start": s, "end": x, "tag": n, "value": t[s:x]} for s, x, n in o]}]),
+    "sagemaker": ("a.jsonl", lambda w, t, o, e: [{"source": t, "job-metadata": {}, "job": {"annotations": {"entities": [
+        {"startOffset": s, "endOffset": x, "label": n} for s, x, n in o]}}}]),
+    "tokens": ("a.jsonl", lambda w, t, o, e: [
+        {"tokenized_text": w, "ner": [[first, last - 1, n] for first, last, n in e]}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("format", BY_DOCUMENT)
+@settings(deadline=None, max_examples=30)
+@given(annotated())
+def test_entities_come_back_from_every_format(tmp_path_factory, format, doc):
+    _, text, offsets, _ = doc
+    name, write_document = BY_DOCUMENT[format]
+    (record,), _ = read(tmp_path_factory.mktemp("f") / name, write_document(*doc), format=format)
+    assert record.text == text and [(e.start, e.end, e.label) for e in record.entities] == offsets

@@ -217,8 +217,8 @@ def split(
 @app.command("export-data")
 def export_data(
     files: List[Path] = typer.Argument(..., help="Labelled files of any format, or converted ones."),
-    to: str = typer.Option(..., "--to", help="jsonl, prodigy, doccano, label-studio, brat, conll, squad or csv."),
-    out: Path = typer.Option(..., "--out", "-o", help="The file to write; for brat a folder."),
+    to: str = typer.Option(..., "--to", help="jsonl, prodigy, doccano, label-studio, brat, conll, squad, csv or datasets."),
+    out: Path = typer.Option(..., "--out", "-o", help="The file to write; for brat and datasets a folder."),
     pipeline: str = typer.Option("", help="Export what this pipeline predicts on the texts, in place of their annotation."),
     format: FormatOption = "auto",
     column: ColumnOption = [],

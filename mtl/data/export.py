@@ -21,7 +21,7 @@ def export_docs(docs: Iterable[Doc], out: Path, format: str) -> Report:
 
     Args:
         docs (Iterable[Doc]): With gold annotation, or as a pipeline has predicted.
-        out (Path): The file to write; for brat the folder.
+        out (Path): The file to write; for brat and datasets the folder.
         format (str): A key of `WRITERS`.
 
     Returns:
@@ -60,7 +60,7 @@ def check_export(out: Path, format: str) -> None:
 
 
 def _marker(format: str) -> str:
-    return "*.ann" if format == "brat" else ""
+    return {"brat": "*.ann", "datasets": "state.json"}.get(format, "")
 
 
 def labels_of(record: Record) -> List[str]:
@@ -112,10 +112,11 @@ def _prodigy(documents: Documents) -> Iterator[Dict[str, Any]]:
 
 def _doccano(documents: Documents) -> Iterator[Dict[str, Any]]:
     for record, _ in documents:
-        if record.entities is not None:
-            yield {"text": record.text, "label": [[e.start, e.end, e.label] for e in record.entities]}
-        elif record.cats is not None:
-            yield {"text": record.text, "label": labels_of(record)}
+        spans = None if record.entities is None else [[e.start, e.end, e.label] for e in record.entities]
+        if spans is not None and record.cats is not None:  # a project of intents and slots
+            yield {"text": record.text, "cats": labels_of(record), "entities": spans}
+        elif spans is not None or record.cats is not None:
+            yield {"text": record.text, "label": labels_of(record) if spans is None else spans}
 
 
 def _label_studio(documents: Documents) -> List[Dict[str, Any]]:
@@ -153,10 +154,8 @@ def _write_conll(documents: Documents, path: Path) -> None:
         if record.entities is None:
             continue
         lines += ["-DOCSTART- O", ""]
-        for token in doc:
-            if not token.is_space:
-                lines.append(f"{token.text} " + (f"{token.ent_iob_}-{token.ent_type_}" if token.ent_type_ else "O"))
-        lines.append("")
+        words = (token.text for token in doc if not token.is_space)
+        lines += [*(f"{word} {tag}" for word, tag in zip(words, _iob(doc))), ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -180,6 +179,29 @@ def _write_brat(documents: Documents, folder: Path) -> None:
             for i, e in enumerate(record.entities, start=1)
         ]
         (folder / f"{number:0{width}}.ann").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def _write_data_set(documents: Documents, folder: Path) -> None:
+    """A Hugging Face data set: categories as `labels`, entities as IOB tags of `tokens`; null where nothing is annotated."""
+    from datasets import ClassLabel, Dataset, Features, Value
+    from datasets import Sequence as ListOf
+
+    tags = sorted({f"{prefix}-{e.label}" for record, _ in documents for e in record.entities or () for prefix in "BI"})
+    columns: Dict[str, List[Any]] = {"text": [record.text for record, _ in documents]}
+    features: Dict[str, Any] = {"text": Value("string")}
+    if any(record.cats is not None for record, _ in documents):
+        names = sorted({label for record, _ in documents for label in record.cats or ()})
+        columns["labels"] = [None if record.cats is None else labels_of(record) for record, _ in documents]
+        features["labels"] = ListOf(ClassLabel(names=names))
+    if any(record.entities is not None for record, _ in documents):
+        columns["tokens"] = [[token.text for token in doc if not token.is_space] for _, doc in documents]
+        columns["ner_tags"] = [None if record.entities is None else _iob(doc) for record, doc in documents]
+        features |= {"tokens": ListOf(Value("string")), "ner_tags": ListOf(ClassLabel(names=["O", *tags]))}
+    Dataset.from_dict(columns, features=Features(features)).save_to_disk(str(folder))
+
+
+def _iob(doc: Doc) -> List[str]:
+    return [f"{token.ent_iob_}-{token.ent_type_}" if token.ent_type_ else "O" for token in doc if not token.is_space]
 
 
 def _as_lines(rows: Callable[[Documents], Iterable[Dict[str, Any]]]) -> Callable[[Documents, Path], None]:
@@ -206,4 +228,5 @@ WRITERS: Dict[str, Tuple[Callable[[Documents, Path], None], Sequence[str]]] = {
     "conll": (_write_conll, ("entities",)),
     "squad": (_as_json(_squad), ("questions",)),
     "csv": (_write_csv, ("categories",)),
+    "datasets": (_write_data_set, ("categories", "entities")),
 }

@@ -87,7 +87,7 @@ def row_record(row: Any, where: str, report: Report, reading: Reading) -> Record
         return Record(
             text,
             where,
-            cats=_categories(row, report),
+            cats=categories(row, report),
             cats_complete=not isinstance(row.get("cats"), dict),
             entities=None if entities is None else read_entities(entities, text, where, report, reading),
             questions=None if questions is None else _parse_questions(questions),
@@ -113,7 +113,7 @@ def _list_of(row: Dict[str, Any], *names: str) -> Optional[List]:
     return value
 
 
-def _categories(row: Dict[str, Any], report: Report) -> Optional[Dict[str, float]]:
+def categories(row: Dict[str, Any], report: Report) -> Optional[Dict[str, float]]:
     """The categories of a row in any of the three forms."""
     present = [name for name in ("cats", "label", "labels") if row.get(name) is not None]
     if len(present) > 1:

@@ -4,6 +4,7 @@ import re
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mtl.data.formats.conll import tagged_entities
+from mtl.data.formats.jsonl import categories
 from mtl.data.formats.names import TAG_NAMES, TOKEN_NAMES
 from mtl.data.formats.source import Source
 from mtl.data.records import Entity, Record, Report
@@ -52,9 +53,13 @@ def token_record(row: Any, where: str, report: Report) -> Record:
         if isinstance(row, dict) and any(row.get(name) == [] for name in TOKEN_NAMES):
             return Record("", where, entities=[])
         raise UserError(f'{where}: "tokens" and a list of tags ({", ".join(TAG_NAMES)}) are needed')
-    text, places = joined(words)
+    given = row.get("text")
+    text, places = joined(words, given if isinstance(given, str) and _fits(words, given) else "")
+    names = [name for name in ("label", "labels", "cats") if name in row and name != key]
+    cats = categories({name: row[name] for name in names}, report)
     if key is None:
-        return Record(text, where, entities=_spans(row, places, where))
+        entities = None if _span_key(row) is None else _spans(row, places, where)
+        return Record(text, where, cats=cats, cats_complete=True, entities=entities)
     tags = row[key]
     if len(words) != len(tags):
         raise UserError(f"{where}: {len(words)} tokens and {len(tags)} {key}")
@@ -63,7 +68,15 @@ def token_record(row: Any, where: str, report: Report) -> Record:
             f"{where}: {key} are numbers, whose names are not in the file; save the data set as parquet, which keeps them"
         )
     rows = [(where, start, end, str(tag)) for (start, end), tag in zip(places, tags)]
-    return Record(text, where, entities=tagged_entities(rows))
+    return Record(text, where, cats=cats, cats_complete=True, entities=tagged_entities(rows))
+
+
+def _fits(words: Sequence[str], text: str) -> bool:
+    """Whether the words are in the text, one after the other."""
+    try:
+        return bool(joined(words, text))
+    except ValueError:
+        return False
 
 
 def _spans(row: Dict[str, Any], places: Sequence[Tuple[int, int]], where: str) -> Optional[List[Entity]]:
