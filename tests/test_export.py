@@ -47,7 +47,9 @@ def test_categories_come_back(tmp_path, format):
     for doc, cats in zip(docs, ({"A": 1.0, "B": 0.0}, {"A": 1.0, "B": 1.0}, {"A": 0.0, "B": 0.0})):
         doc.cats = cats
     export_docs(docs, tmp_path / f"out.{'csv' if format == 'csv' else 'json'}", format)
-    records, _ = read(tmp_path / f"out.{'csv' if format == 'csv' else 'json'}", {"csv": "table", "datasets": "auto"}.get(format, format))
+    records, _ = read(
+        tmp_path / f"out.{'csv' if format == 'csv' else 'json'}", {"csv": "table", "datasets": "auto"}.get(format, format)
+    )
     held = [{label for label, value in (record.cats or {}).items() if value} for record in records]
     assert held == [{"A"}, {"A", "B"}, set()]
 

@@ -10,10 +10,13 @@ import pytest
 import spacy
 from hypothesis import given, settings
 from test_formats import annotated, as_tags
+from typer.testing import CliRunner
 
 import mtl
+from mtl.cli.app import app
 from mtl.data.convert import convert_splits
-from mtl.data.formats.detect import read_records
+from mtl.data.formats.detect import FORMATS, read_records
+from mtl.data.formats.examples import EXAMPLES
 from mtl.data.formats.reading import make_reading
 from mtl.data.records import Report
 from mtl.errors import UserError
@@ -464,3 +467,19 @@ def test_entities_come_back_from_every_format(tmp_path_factory, format, doc):
     name, write_document = BY_DOCUMENT[format]
     (record,), _ = read(tmp_path_factory.mktemp("f") / name, write_document(*doc), format=format)
     assert record.text == text and [(e.start, e.end, e.label) for e in record.entities] == offsets
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_of_a_format_is_recognised_and_annotated(tmp_path, name):
+    """What `mtl formats NAME` and the page of the format show."""
+    example = EXAMPLES[name]
+    if not example.content:
+        return
+    (tmp_path / "note.txt").write_text("The fuel pump had seized.")
+    records, report = read(
+        tmp_path / example.file, example.content, columns={"text": "Body", "label": "Queue"} if name == "table" else {}
+    )
+    assert report.format == FORMATS[name].title
+    assert any(record.entities or record.cats or record.questions for record in records)
+    shown = CliRunner().invoke(app, ["formats", name]).output
+    assert example.file in shown and example.reads[0] in shown and name in CliRunner().invoke(app, ["formats"]).output

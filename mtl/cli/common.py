@@ -15,7 +15,7 @@ from mtl.progress import set_verbosity
 
 SECTIONS = {
     "Start": ["init"],
-    "Data": ["convert", "check", "split", "export-data", "augment"],
+    "Data": ["convert", "formats", "check", "split", "export-data", "augment"],
     "Continued pretraining": ["adapt", "distance", "neighbours"],
     "Training": ["steps", "train", "evaluate", "compare"],
     "Changes to a trained pipeline": ["add-head", "retrain-head", "remove-head", "distill", "average", "optimize"],

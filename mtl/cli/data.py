@@ -1,4 +1,4 @@
-"""Labelled data: `convert`, `check`, `split`, `export-data`, `augment`."""
+"""Labelled data: `convert`, `formats`, `check`, `split`, `export-data`, `augment`."""
 
 import json
 import re
@@ -109,6 +109,28 @@ def _converted(files: Dict[str, Path], paths: Dict[str, Path], spelling: str, **
         typer.echo(str(error))
         same = typer.confirm("Are they the same label?", default=True)
         return convert_splits(files, paths, spelling="merge" if same else "keep", **options)
+
+
+@app.command()
+def formats(
+    name: str = typer.Argument("", help="Show this one, with an example."),
+) -> None:
+    """List the formats of labelled files that are read.
+
+    \b
+    Example: mtl formats prodigy
+    """
+    from mtl.data.formats.detect import all_formats
+    from mtl.data.formats.examples import EXAMPLES, format_lines
+
+    known = all_formats()
+    if name:
+        check_choice("the format", name, tuple(known))
+        for line in format_lines(name, known[name].title) if name in EXAMPLES else [known[name].title]:
+            typer.echo(line)
+        return
+    for key, format in known.items():
+        typer.echo(f"{key:14} {format.title}")
 
 
 @app.command()
