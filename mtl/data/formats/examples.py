@@ -119,7 +119,8 @@ EXAMPLES: Dict[str, Example] = {
     ),
     "conllu": Example(
         "train.conllu",
-        "# newdoc\n1\tBerlin\tBerlin\tPROPN\t_\t_\t0\troot\t_\tNER=B-LOC|SpaceAfter=No\n2\t.\t.\tPUNCT\t_\t_\t1\tpunct\t_\tNER=O\n",
+        "# newdoc\n1\tBerlin\tBerlin\tPROPN\t_\t_\t0\troot\t_\tNER=B-LOC|SpaceAfter=No\n"
+        "2\t.\t.\tPUNCT\t_\t_\t1\tpunct\t_\tNER=O\n",
         ("IOB tags in the last column, under `NER` or the key that `--column tag=KEY` names; the text as `SpaceAfter` has it.",),
         ("All other columns.",),
         "https://universaldependencies.org/format.html",
@@ -222,8 +223,8 @@ EXAMPLES: Dict[str, Example] = {
         ("A table whose rows are tokens with IOB tags, and a column that numbers the sentences.",),
     ),
     "fasttext": Example(
-        "train.txt", "__label__WEAR __label__ENGINE The fuel pump had seized.\n", ("Labels before the text.",), (), "
-        ""https://fasttext.cc/"
+        "train.txt", "__label__WEAR __label__ENGINE The fuel pump had seized.\n", ("Labels before the text.",), (),
+        "https://fasttext.cc/",
     ),
     "dataturks": Example(
         "resumes.json",
