@@ -18,16 +18,17 @@ class Verbosity:
 
     Attributes:
         quiet (bool): Nothing.
+        verbose (bool): More lines, and the traceback of every error.
         seconds (float): Between lines, where there is no terminal.
     """
 
-    quiet = False
+    quiet = verbose = False
     seconds = SECONDS_BETWEEN_LINES
 
 
 def set_verbosity(quiet: bool, verbose: bool) -> None:
-    """Show no progress, or a line every few seconds and what libraries log."""
-    Verbosity.quiet = quiet
+    """Show no progress, or a line every few seconds, what is logged, and tracebacks."""
+    Verbosity.quiet, Verbosity.verbose = quiet, verbose
     Verbosity.seconds = 5.0 if verbose else SECONDS_BETWEEN_LINES
     if quiet or verbose:
         logging.getLogger("mtl").setLevel(logging.ERROR if quiet else logging.DEBUG)

@@ -117,7 +117,7 @@ def test_clusters_are_spread_whole_and_by_size(labels, seed):
         (["--fractions", "../x=1"], "give a name and a number for each split"),
         (["--fractions", "train=0.99,dev=0.01"], "dev would be empty"),
         (["--folds", "1"], "--folds = 1"),
-        (["--folds", "9"], "5 documents are 5 that differ, too few for 9 splits"),
+        (["--folds", "9"], "5 documents are 5 clusters that must stay together, too few for 9 splits"),
     ],
 )
 def test_what_cannot_be_is_named(tmp_path, options, message):

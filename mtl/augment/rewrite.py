@@ -5,6 +5,7 @@ from typing import Any, Collection, Dict, FrozenSet, Iterable, List, Optional, S
 
 from spacy.tokens import Doc, Span, SpanGroup
 
+from mtl.data.docs import GROUP
 from mtl.registry import Change, Moved, Task, registered_tasks
 
 SPANS, LEMMAS, SENTENCES, DEPENDENCIES = "spans", "lemmas", "sentences", "dependencies"  # annotation of no registered task
@@ -149,7 +150,7 @@ def annotations_of(doc: Doc) -> Set[str]:
     names = {task.name for task in tasks if task.is_annotated(doc)}
     claimed = {key for task in tasks for key in task.span_keys(doc)}
     others = {
-        SPANS: bool(set(doc.spans) - claimed),
+        SPANS: bool(set(doc.spans) - claimed - {GROUP}),
         LEMMAS: any(doc.has_annotation(kind) for kind in LEMMA_ATTRIBUTES),
         SENTENCES: doc.has_annotation("SENT_START"),
         DEPENDENCIES: doc.has_annotation("DEP"),

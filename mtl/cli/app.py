@@ -6,6 +6,7 @@ import typer
 
 from mtl.cli.common import app
 from mtl.cli.messages import message_of
+from mtl.progress import Verbosity
 
 # isort: off
 from mtl.cli import project, data, adapt, training, compare, heads, deploy  # noqa: F401  # each adds its commands to `app`
@@ -28,7 +29,7 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         message = message_of(error)
-        if message is None:
+        if message is None or Verbosity.verbose:
             raise
         typer.echo(f"error: {message}", err=True)
         sys.exit(1)

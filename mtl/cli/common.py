@@ -75,7 +75,7 @@ def show_version(wanted: bool) -> None:
 def options(
     version: bool = typer.Option(False, "--version", help="Show the version and exit.", callback=show_version, is_eager=True),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Show no progress."),
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show progress more often, and what is logged."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show progress more often, what is logged, and tracebacks."),
 ) -> None:
     """Multi-task spaCy pipelines: adapt one transformer to your text, and train several heads on it together."""
     set_verbosity(quiet, verbose)

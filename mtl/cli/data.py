@@ -63,6 +63,8 @@ def convert(
         raise UserError(f"{len(files)} files, but {len(splits)} names: give a name for each file with --names")
     if len(set(splits)) < len(splits) or not all(re.fullmatch(r"\w[\w.-]*", split) for split in splits):
         raise UserError(f"--names {names!r}: the names must differ, and consist of letters, digits, '-', '_' and '.'")
+    if task and not re.fullmatch(r"\w[\w.-]*", task):
+        raise UserError(f"--task {task!r}: the name consists of letters, digits, '-', '_' and '.'")
     paths = _output_paths(out, splits, task, is_sharded=shard_size > 0)
     reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
     reports = _converted(
@@ -220,16 +222,21 @@ def split(
     Example: mtl split reports.jsonl --column group=aircraft --out corpus/spacy
     """
     from mtl.data.formats.reading import make_reading
+    from mtl.data.labelled import left_out
     from mtl.data.split import split_files
 
     parts = {}
     for part in fractions.split(","):
-        name, value = parse_setting(part.strip(), "train=0.8", dotted="." in part.partition("=")[0])
-        if not re.fullmatch(r"\w[\w-]*", name) or not isinstance(value, (int, float)):
+        name, _, number = part.strip().partition("=")
+        value = as_fraction(number)
+        if not re.fullmatch(r"\w[\w-]*", name) or value is None:
             raise UserError(f"--fractions {fractions}: give a name and a number for each split, as in train=0.8,dev=0.2")
-        parts[name] = float(value)
+        parts[name] = value
     reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
-    written = split_files(files, out, parts, seed=seed, folds=folds, lang=lang, reading=reading)
+    reports: List[Any] = []
+    written = split_files(files, out, parts, seed=seed, folds=folds, lang=lang, reading=reading, reports=reports)
+    for line in left_out(reports):
+        typer.echo(line)
     for path, counts in written.items():
         typer.echo(path)
         for what, count in counts.items():
@@ -256,11 +263,14 @@ def export_data(
     """
     from mtl.data.export import check_export, export_docs
     from mtl.data.formats.reading import make_reading
-    from mtl.data.labelled import read_labelled
+    from mtl.data.labelled import left_out, read_labelled
 
     check_export(out, to)
     reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
-    docs = [item.doc for item in read_labelled({"train": files}, lang, reading)]
+    reports: List[Any] = []
+    docs = [item.doc for item in read_labelled({"train": files}, lang, reading, reports)]
+    for line in left_out(reports):
+        typer.echo(line)
     if pipeline:
         nlp = load_pipeline(pipeline)
         docs = list(nlp.pipe(asked_again(doc, nlp) for doc in docs))
@@ -268,6 +278,14 @@ def export_data(
     typer.echo(f"{len(docs):,} documents -> {out} ({to})")
     for what, count in report.counts.items():
         typer.echo(f"  {count:>7,} {what}")
+
+
+def as_fraction(text: str) -> Optional[float]:
+    """The number, None if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def asked_again(doc: Any, nlp: Any) -> Any:

@@ -1,5 +1,6 @@
 """A new project: `init`."""
 
+import shlex
 from pathlib import Path
 from typing import List, Tuple
 
@@ -61,7 +62,7 @@ def init(
         f"{plan.words:,} words an epoch: {plan.steps:,} steps of {plan.step_words} words, windows of {plan.window} subwords, "
         f"learning rate {plan.rate:.2g}, {plan.precision}; about {plan.minutes:,.0f} minutes of training here"
     )
-    typer.echo(f"\n{folder}: cd {folder} && python -m spacy project run all")
+    typer.echo(f"\n{folder}: cd {shlex.quote(str(folder))} && python -m spacy project run all")
 
 
 def _asked(text: List[Path], encoder: str, lang: str) -> Tuple[List[Path], List[Path], str, str]:

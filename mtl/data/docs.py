@@ -5,13 +5,15 @@ from typing import Any, ContextManager, Iterable, Iterator, List, Optional, Tupl
 
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.vocab import Vocab
 
 from mtl.data.records import Record, Report
 from mtl.errors import UserError
 from mtl.files import replacing
 from mtl.registry import registered_tasks
+
+GROUP = "group"  # key of a row, and of doc.spans, whose empty group has it in its attrs
 
 
 def record_to_doc(record: Record, nlp: Language, report: Report) -> Doc:
@@ -24,7 +26,15 @@ def record_to_doc(record: Record, nlp: Language, report: Report) -> Doc:
     report.count("documents")
     for task in registered_tasks():
         task.annotate(doc, record, report)
+    group = record.extra.get(GROUP)
+    if group not in (None, ""):
+        doc.spans[GROUP] = SpanGroup(doc, name=GROUP, attrs={"name": str(group)})
     return doc
+
+
+def group_of(doc: Doc) -> str:
+    """What the document is of, such as a patient or a contract; "" if that is not known."""
+    return str(doc.spans[GROUP].attrs.get("name", "")) if GROUP in doc.spans else ""
 
 
 def blank_pipeline(lang: str) -> Language:
@@ -35,8 +45,10 @@ def blank_pipeline(lang: str) -> Language:
     """
     try:
         nlp = spacy.blank(lang)
-    except ImportError:
-        raise UserError(f"--lang {lang!r}: spaCy has no such language; use a code such as en, de or xx") from None
+    except ImportError as error:
+        if "E048" in str(error) or "Can't import language" in str(error):
+            raise UserError(f"--lang {lang!r}: spaCy has no such language; use a code such as en, de or xx") from None
+        raise UserError(f"--lang {lang!r}: {' '.join(str(error).split())}") from None
     nlp.max_length = max(nlp.max_length, 10**9)  # the limit protects spaCy's parser, which does not run here
     return nlp
 
@@ -158,4 +170,8 @@ def load_docbin(path: Union[str, Path]) -> DocBin:
 def read_docs(path: Union[str, Path], vocab: Vocab) -> Iterator[Doc]:
     """Stream the Docs of a `.spacy` file or a folder of them."""
     for file in docbin_files(path):
-        yield from load_docbin(file).get_docs(vocab)
+        docbin = load_docbin(file)
+        try:
+            yield from docbin.get_docs(vocab)
+        except (KeyError, ValueError, IndexError, TypeError) as error:  # strings or arrays that are missing
+            raise UserError(f"{file}: not a readable .spacy file ({str(error)[:100]}); convert it again") from error

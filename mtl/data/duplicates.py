@@ -1,18 +1,22 @@
 """Texts that are the same but for case, punctuation and white space, or nearly the same (MinHash)."""
 
 import re
+import unicodedata
+import zlib
 from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
 WORD = re.compile(r"\w+")
+UNSAID = dict.fromkeys(map(ord, ".,;:!?\"'()[]{}«»“”„\u2018\u2019…"), " ")  # punctuation
 SHINGLE_WORDS = 5  # near duplicates share most of their n-grams of this length
-PERMUTATIONS = 128  # of a MinHash signature, which estimates the similarity to within 0.04
+PERMUTATIONS = 128  # of a MinHash signature
+MARGIN = 0.15  # below the threshold, from which signatures are candidates; their similarity is then computed
 
 
 def normalized(text: str) -> str:
-    """The words of a text, in lower case."""
-    return " ".join(WORD.findall(text.lower()))
+    """A text without case, white space and the punctuation of sentences; signs with a meaning, such as + and #, stay."""
+    return " ".join(unicodedata.normalize("NFC", text).casefold().translate(UNSAID).split())
 
 
 class NearDuplicates:
@@ -26,8 +30,8 @@ class NearDuplicates:
         from datasketch import MinHashLSH
 
         self.threshold = threshold
-        self.index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
-        self.signatures: List[np.ndarray] = []
+        self.index = MinHashLSH(threshold=threshold - MARGIN, num_perm=PERMUTATIONS)
+        self.shingles: List[np.ndarray] = []
         self.empty: Any = None
 
     def seen(self, text: str) -> bool:
@@ -36,18 +40,18 @@ class NearDuplicates:
 
     def find(self, text: str) -> Optional[int]:
         """The number, from 0, of a remembered text that this one is near; None if there is none, and it is remembered."""
-        signature, values = self._signature(text)
-        found = self._near(signature, values)
+        signature, hashes = self._signature(text)
+        found = self._near(signature, hashes)
         if found:
             return found[0]
-        self._remember(signature, values)
+        self._remember(signature, hashes)
         return None
 
     def add(self, text: str) -> List[int]:
         """Remember the text. Returns the numbers, from 0, of the earlier ones that it is near."""
-        signature, values = self._signature(text)
-        found = self._near(signature, values)
-        self._remember(signature, values)
+        signature, hashes = self._signature(text)
+        found = self._near(signature, hashes)
+        self._remember(signature, hashes)
         return found
 
     def _signature(self, text: str) -> Tuple[Any, np.ndarray]:
@@ -60,12 +64,17 @@ class NearDuplicates:
             self.empty = MinHash(num_perm=PERMUTATIONS, seed=1)
         signature = self.empty.copy()  # drawing the permutations takes most of the time
         signature.update_batch(shingles)
-        return signature, signature.hashvalues.astype(np.uint32)
+        hashes = np.unique(np.fromiter((zlib.crc32(shingle) for shingle in shingles), np.uint32, len(shingles)))
+        return signature, hashes
 
-    def _near(self, signature: Any, values: np.ndarray) -> List[int]:
-        candidates = sorted(self.index.query(signature))
-        return [int(key) for key in candidates if np.mean(values == self.signatures[key]) >= self.threshold]
+    def _near(self, signature: Any, hashes: np.ndarray) -> List[int]:
+        return [int(key) for key in sorted(self.index.query(signature)) if self._similarity(int(key), hashes) >= self.threshold]
 
-    def _remember(self, signature: Any, values: np.ndarray) -> None:
-        self.index.insert(len(self.signatures), signature)
-        self.signatures.append(values)
+    def _similarity(self, key: int, hashes: np.ndarray) -> float:
+        """The Jaccard similarity to a remembered text."""
+        shared = len(np.intersect1d(self.shingles[key], hashes, assume_unique=True))
+        return shared / (len(self.shingles[key]) + len(hashes) - shared)
+
+    def _remember(self, signature: Any, hashes: np.ndarray) -> None:
+        self.index.insert(len(self.shingles), signature)
+        self.shingles.append(hashes)

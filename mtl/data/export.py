@@ -7,7 +7,9 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tupl
 
 from spacy.tokens import Doc
 
+from mtl.data.docs import GROUP
 from mtl.data.formats.docbin import record_of
+from mtl.data.formats.table import SEPARATORS
 from mtl.data.records import Record, Report
 from mtl.errors import UserError, check_choice
 from mtl.files import check_target, replacing
@@ -36,7 +38,7 @@ def export_docs(docs: Iterable[Doc], out: Path, format: str) -> Report:
     write, held = WRITERS[format]
     kinds = {
         "categories": lambda record: record.cats, "entities": lambda record: record.entities,
-        "questions": lambda record: record.questions,
+        "questions": lambda record: record.questions, "scores": lambda record: record.number,
     }  # fmt: skip
     for kind, value in kinds.items():
         having = sum(value(record) is not None for record, _ in documents)
@@ -78,7 +80,15 @@ def _rows(documents: Documents) -> Iterator[Dict[str, Any]]:
         if record.cats is not None:
             row["cats"] = record.cats
         if record.entities is not None:
-            row["entities"] = [{"start": e.start, "end": e.end, "label": e.label} for e in record.entities]
+            row["entities"] = [
+                {"start": e.start, "end": e.end, "label": e.label}
+                | ({"attributes": e.attributes} if e.attributes is not None else {})
+                for e in record.entities
+            ]  # fmt: skip
+        if record.number is not None:
+            row["score"] = record.number
+        if record.extra.get(GROUP):
+            row[GROUP] = record.extra[GROUP]
         if record.questions is not None:
             row["qas"] = _questions(record)
         yield row
@@ -163,7 +173,10 @@ def _write_csv(documents: Documents, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "labels"])
-        writer.writerows([record.text, "|".join(labels_of(record))] for record, _ in documents if record.cats is not None)
+        chosen = [(record.text, labels_of(record)) for record, _ in documents if record.cats is not None]
+        has_marks = any(mark in label for _, labels in chosen for label in labels for mark in SEPARATORS)
+        for text, labels in chosen:
+            writer.writerow([text, json.dumps(labels, ensure_ascii=False) if has_marks else "|".join(labels)])
 
 
 def _write_brat(documents: Documents, folder: Path) -> None:
@@ -201,7 +214,9 @@ def _write_data_set(documents: Documents, folder: Path) -> None:
 
 
 def _iob(doc: Doc) -> List[str]:
-    return [f"{token.ent_iob_}-{token.ent_type_}" if token.ent_type_ else "O" for token in doc if not token.is_space]
+    return [
+        f"{token.ent_iob_}-{'_'.join(token.ent_type_.split())}" if token.ent_type_ else "O" for token in doc if not token.is_space
+    ]
 
 
 def _as_lines(rows: Callable[[Documents], Iterable[Dict[str, Any]]]) -> Callable[[Documents, Path], None]:
@@ -220,7 +235,7 @@ def _as_json(value: Callable[[Documents], Any]) -> Callable[[Documents, Path], N
 
 # name -> the writer, and what the format holds
 WRITERS: Dict[str, Tuple[Callable[[Documents, Path], None], Sequence[str]]] = {
-    "jsonl": (_as_lines(_rows), ("categories", "entities", "questions")),
+    "jsonl": (_as_lines(_rows), ("categories", "entities", "questions", "scores")),
     "prodigy": (_as_lines(_prodigy), ("categories", "entities")),
     "doccano": (_as_lines(_doccano), ("entities", "categories")),
     "label-studio": (_as_json(_label_studio), ("categories", "entities")),

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Mapping, Sequence
+from typing import Iterator, List, Mapping, Optional, Sequence
 
 from spacy.tokens import Doc
 
 from mtl.data.convert import check_columns
-from mtl.data.docs import blank_pipeline, docbin_files, read_docs, record_to_doc
+from mtl.data.docs import blank_pipeline, docbin_files, group_of, read_docs, record_to_doc
 from mtl.data.formats.detect import read_records
 from mtl.data.formats.reading import Reading
 from mtl.data.formats.rows import HUB
@@ -15,6 +15,8 @@ from mtl.data.records import Report
 from mtl.errors import UserError
 from mtl.progress import CountProgress
 from mtl.registry import registered_tasks
+
+LOSSES = ("left out", "left unannotated", "not read", "repaired", "not annotated", "trimmed", "found near", "alone")  # in counts
 
 
 @dataclass
@@ -38,8 +40,16 @@ class Labelled:
     group: str = ""
 
 
-def read_labelled(files: Mapping[str, Sequence[Path]], lang: str, reading: Reading) -> Iterator[Labelled]:
+def read_labelled(
+    files: Mapping[str, Sequence[Path]], lang: str, reading: Reading, reports: Optional[List[Report]] = None
+) -> Iterator[Labelled]:
     """Read the files of each split.
+
+    Args:
+        files (Mapping[str, Sequence[Path]]): By split, its files.
+        lang (str): The language whose tokenizer is used for files that are not converted yet.
+        reading (Reading): How to read these.
+        reports (Optional[List[Report]]): Gets a report of each of these.
 
     Raises:
         UserError: A file cannot be read, or there is no such language.
@@ -49,22 +59,32 @@ def read_labelled(files: Mapping[str, Sequence[Path]], lang: str, reading: Readi
     if missing:
         raise UserError(f"{missing[0]}: no such file")
     tasks = registered_tasks()
-    reports: List[Report] = []
+    own: List[Report] = []
+    reports = own if reports is None else reports
     for split, paths in files.items():
         for path in paths:
             with CountProgress(f"reading {path}", "documents") as progress:
                 if path.suffix == ".spacy" or (path.is_dir() and any(path.rglob("*.spacy"))):
                     for file in docbin_files(path):
                         for number, doc in enumerate(progress.over(read_docs(file, nlp.vocab)), start=1):
-                            yield Labelled(doc, f"{file}, document {number}", split, doc.text, path)
+                            yield Labelled(doc, f"{file}, document {number}", split, doc.text, path, group_of(doc))
                     continue
-                reports.append(Report())
-                records = list(read_records(path, reports[-1], reading))
+                own.append(Report(path=str(path)))
+                if reports is not own:
+                    reports.append(own[-1])
+                records = list(read_records(path, own[-1], reading))
                 for task in tasks:
                     task.complete(records)
                 for record in progress.over(records):
-                    group = record.extra.get("group")
-                    doc = record_to_doc(record, nlp, Report())
-                    yield Labelled(doc, record.where, split, record.text, path, "" if group is None else str(group))
-    if reports:
-        check_columns(reading, reports)
+                    doc = record_to_doc(record, nlp, reports[-1])
+                    yield Labelled(doc, record.where, split, record.text, path, group_of(doc))
+    if own:
+        check_columns(reading, own)
+
+
+def left_out(reports: Sequence[Report]) -> Iterator[str]:
+    """What the reports have counted as repaired or left out, a line each."""
+    for report in reports:
+        for what, count in report.counts.items():
+            if any(word in what for word in LOSSES):
+                yield f"{report.path}: {count:,} {what}"

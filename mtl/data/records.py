@@ -88,6 +88,7 @@ class Report:
         notes (List[str]): Messages worth reading, such as on repairs.
         advice (List[str]): What to set in a config.
         format (str): What the file's format is called.
+        path (str): The file, where a report is of one of several.
         columns (Set[str]): Which of the columns that were named the files have.
         maxima (Set[str]): Which of the counts are no sums, but the largest of numbers.
     """
@@ -96,6 +97,7 @@ class Report:
     notes: List[str] = field(default_factory=list)
     advice: List[str] = field(default_factory=list)
     format: str = ""
+    path: str = ""
     columns: Set[str] = field(default_factory=set)
     maxima: Set[str] = field(default_factory=set)
 

@@ -4,7 +4,7 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
 
@@ -13,6 +13,7 @@ from mtl.data.docs import write_docs
 from mtl.data.duplicates import NearDuplicates, normalized
 from mtl.data.formats.reading import Reading
 from mtl.data.labelled import Labelled, read_labelled
+from mtl.data.records import Report
 from mtl.errors import UserError, check_range
 from mtl.registry import registered_tasks
 
@@ -34,7 +35,7 @@ class Cluster:
 
 def split_files(
     files: Sequence[Path], out: Path, fractions: Dict[str, float], *, seed: int = 0, folds: int = 0, lang: str = "en",
-    reading: Reading = Reading(),
+    reading: Reading = Reading(), reports: Optional[List[Report]] = None,
 ) -> Dict[str, Dict[str, int]]:  # fmt: skip
     """Split files and write the parts in spaCy's format.
 
@@ -46,6 +47,7 @@ def split_files(
         folds (int): Instead, so many folds of train and dev, whose dev parts are all documents; 0 for none.
         lang (str): The language whose tokenizer is used.
         reading (Reading): How to read the files; its column "group" names what stays together, such as a patient.
+        reports (Optional[List[Report]]): Gets a report of each file.
 
     Returns:
         Dict[str, Dict[str, int]]: By file that was written, how often it has each label.
@@ -61,11 +63,17 @@ def split_files(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"two files are called {twice!r}, and outputs are named by their files: rename one")
-    items = list(read_labelled({path.stem: [path] for path in files}, lang, reading))
+    items = list(read_labelled({path.stem: [path] for path in files}, lang, reading, reports))
     clusters = make_clusters(items)
     parts = {f"part{i}": 1 / folds for i in range(folds)} if folds else fractions
+    written_splits = [f"fold{i}/{part}" for i in range(folds) for part in ("dev", "train")] if folds else list(fractions)
+    _check_stale(out, names, written_splits)
     if len(clusters) < len(parts):
-        raise UserError(f"{len(items)} documents are {len(clusters)} that differ, too few for {len(parts)} splits")
+        groups = len({item.group for item in items if item.group})
+        of = f" of {groups} groups" if groups else ""
+        raise UserError(
+            f"{len(items)} documents{of} are {len(clusters)} clusters that must stay together, too few for {len(parts)} splits"
+        )
     assigned = assign(clusters, parts, seed)
     empty = [split for split, numbers in assigned.items() if not numbers]
     if empty:
@@ -79,6 +87,18 @@ def split_files(
             write_docs(docs, path)
             written[str(path)] = {"documents": len(docs), **_label_counts(docs)}
     return written
+
+
+def _check_stale(out: Path, names: Sequence[str], splits: Sequence[str]) -> None:
+    """Check that the folder has no parts of an earlier split, whose documents would be in two.
+
+    Raises:
+        UserError: It has.
+    """
+    for name in names:
+        for file in [*out.glob(f"*/{name}.spacy"), *out.glob(f"*/*/{name}.spacy")]:
+            if file.parent.relative_to(out).as_posix() not in splits:
+                raise UserError(f"{file}: is of an earlier split into other parts; remove it, or give another folder")
 
 
 def _splits(assigned: Dict[str, List[int]], parts: List[str], folds: int) -> Iterator[Tuple[str, List[int]]]:

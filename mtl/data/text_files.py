@@ -37,10 +37,12 @@ def parse_json(source: str, where: str) -> Any:
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise UserError(f"{where}: not valid JSON ({error.msg} at {line}column {error.colno})") from None
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"{where}: {error.object[error.start]!r} is half a character, which cannot be encoded; correct the escape"
-        ) from None
+    except ValueError as error:  # a number of thousands of digits
+        if isinstance(error, UnicodeEncodeError):
+            raise UserError(
+                f"{where}: {error.object[error.start]!r} is half a character, which cannot be encoded; correct the escape"
+            ) from None
+        raise UserError(f"{where}: not valid JSON ({str(error).split(';')[0]})") from None
     return value
 
 
@@ -128,6 +130,8 @@ def _codec(start: bytes, path: Path, encoding: str) -> str:
         raise UserError(
             f"--encoding {encoding!r}: there is no such encoding; use utf-8, latin-1, cp1252, utf-16 or another"
         ) from None
+    if name == "utf-8" and start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if name == "utf-8" and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if b"\0" in start and not name.startswith(("utf-16", "utf-32")):

@@ -9,12 +9,15 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import load_model
+from transformers import AutoModel
 
 from mtl.data.check.findings import ERROR, worst
 from mtl.data.check.run import check_documents
 from mtl.data.formats.reading import Reading
 from mtl.data.labelled import Labelled, read_labelled
-from mtl.encoder.pretrained.sources import load_config, load_tokenizer
+from mtl.data.records import Report
+from mtl.encoder.pretrained.architecture import max_length
+from mtl.encoder.pretrained.sources import load_pretrained, load_tokenizer
 from mtl.encoder.runtime.device import faster_in_bf16, pick_device
 from mtl.errors import UserError
 from mtl.registry import registered_tasks
@@ -145,10 +148,11 @@ def init_project(project: Project) -> Tuple[Plan, Dict[str, Any]]:
     """
     project.check()
     encoder = _sourced_encoder(project.source) if project.source else project.encoder
-    config = load_config(encoder)  # a wrong name is found first
-    items = list(read_labelled(project.files, project.lang, project.reading))
-    findings = check_documents(items)
-    plan = make_plan(items, config.hidden_size, encoder, bool(project.dev))
+    model = load_pretrained(AutoModel, encoder)[0]  # a wrong name is found first
+    reports: List[Report] = []
+    items = list(read_labelled(project.files, project.lang, project.reading, reports))
+    findings = check_documents(items, reports)
+    plan = make_plan(items, model, encoder, bool(project.dev))
     files = {
         "project.yml": project_text(project, plan), "configs/pipeline.cfg": config_text(project, plan),
         "README.md": readme_text(project, plan),
@@ -178,12 +182,12 @@ def _sourced_encoder(pipeline: str) -> str:
     return str(path)
 
 
-def make_plan(items: Sequence[Labelled], width: int, encoder: str, has_dev: bool) -> Plan:
+def make_plan(items: Sequence[Labelled], model: Any, encoder: str, has_dev: bool) -> Plan:
     """Decide on the settings.
 
     Args:
         items (Sequence[Labelled]): All documents.
-        width (int): The encoder's.
+        model (Any): The encoder.
         encoder (str): Its name.
         has_dev (bool): Whether there are dev files; otherwise a fifth of the documents will not be trained on.
 
@@ -194,7 +198,7 @@ def make_plan(items: Sequence[Labelled], width: int, encoder: str, has_dev: bool
     heads: Dict[str, Dict[str, Any]] = {}
     selecting: List[str] = []
     for task in registered_tasks():
-        own = [doc for doc in train if not task.is_auxiliary and task.is_annotated(doc)]
+        own = [doc for doc in train if len(doc) and not task.is_auxiliary and task.is_annotated(doc)]
         if own and task.factory not in {head["factory"] for head in heads.values()}:
             settings = task.suggested_settings(own)
             heads[task.name] = {"factory": task.factory, **settings}
@@ -210,22 +214,22 @@ def make_plan(items: Sequence[Labelled], width: int, encoder: str, has_dev: bool
     scores |= {key: round(1 / len(selecting), 2) for key in selecting}
     words = round(sum(map(words_to_encode, train)) * (1.0 if has_dev else 0.8))
     step_words, epochs, rate = next(recipe[1:] for recipe in RECIPES if words <= recipe[0])
-    window, steps = _window(train, encoder), max(MIN_STEPS, epochs * words // step_words)
+    window, steps = _window(train, encoder, max_length(model, model.config)), max(MIN_STEPS, epochs * words // step_words)
     precision = "bf16" if faster_in_bf16(pick_device("auto")) else "fp32"
-    speed = training_words_per_second(encoder, window, step_words, precision)
+    speed = training_words_per_second(model, window, step_words, precision)
     return Plan(
-        heads, scores, window, words, step_words, epochs, steps, rate * min(1.0, RATE_WIDTH / width), precision,
-        steps * step_words / speed / 60,
+        heads, scores, window, words, step_words, epochs, steps, rate * min(1.0, RATE_WIDTH / model.config.hidden_size),
+        precision, steps * step_words / speed / 60,
     )  # fmt: skip
 
 
-def _window(docs: Sequence[Doc], encoder: str) -> int:
+def _window(docs: Sequence[Doc], encoder: str, longest: int) -> int:
     """The smallest window that most documents fit in, with their longest prompt."""
     tokenizer = load_tokenizer(encoder)
     sizes = []
     for doc in docs[:: max(1, len(docs) // SAMPLED)]:
         prompts = [prompt for task in registered_tasks() for prompt in task.encodings(doc) if prompt]
-        longest: Optional[str] = max(prompts, key=len, default=None)
-        sizes.append(len(tokenizer(longest or doc.text, doc.text if longest else None)["input_ids"]))
+        prompt: Optional[str] = max(prompts, key=len, default=None)
+        sizes.append(len(tokenizer(prompt or doc.text, doc.text if prompt else None)["input_ids"]))
     needed = sorted(sizes)[int(COVERED * (len(sizes) - 1))]
-    return next((window for window in WINDOWS if window >= needed), WINDOWS[-1])
+    return min(longest, next((window for window in WINDOWS if window >= needed), WINDOWS[-1]))

@@ -97,11 +97,25 @@ def _labels(task: Task, items: Sequence[Item]) -> Iterator[Finding]:
         what = f"{task.title}: no other split has {_listed(unmeasured)}"
         yield Finding(NOTE, "label in train alone", what, "nothing measures them", count=len(unmeasured))
     sizes = Counter(item.split for item in items)
-    if len(train) == 1 and sizes[TRAIN] > 1 and next(iter(train.values())) == sizes[TRAIN]:
-        yield Finding(WARNING, "one-sided", f"{task.title}: every document of train has {next(iter(train))!r}, the only label",
-                      "add documents without it, or nothing is learned")  # fmt: skip
+    yield from _one_sided(task, [item for item in items if item.split == TRAIN])
     for split in others:
         yield from _other_shares(task, train, counts[split], split, min(sizes[TRAIN], sizes[split]))
+
+
+def _one_sided(task: Task, train: Sequence[Item]) -> Iterator[Finding]:
+    """Labels of whole documents that always hold, or never do, where it is said of each."""
+    said: Dict[str, Counter] = defaultdict(Counter)
+    for item in train:
+        for label, value in item.facts[task.title].gold.items():
+            said[label][value] += 1
+    held = {label for item in train for label in item.facts[task.title].labels}
+    for label, values in said.items():
+        count = sum(values.values())
+        if label and held and len(values) == 1 and count >= FEW and (label in held or count == len(train)):
+            how = "always" if label in held else "never"
+            what = f"{task.title}: {label!r} {how} holds in the {count:,} documents of train that say"
+            yield Finding(WARNING, "one-sided", what,
+                          "add documents of the other kind, or nothing is learned")  # fmt: skip
 
 
 def _other_shares(task: Task, train: Counter, other: Counter, split: str, size: int) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ def gather(documents: Iterable[Labelled], tasks: Sequence[Task], advised: Dict[s
         for document in progress.over(documents):
             item = Item(document.where, document.split, document.text, document.group)
             for task in tasks:
-                if not task.is_annotated(document.doc):
+                if not len(document.doc) or not task.is_annotated(document.doc):
                     continue
                 gold = {key: hash(str(said)) for key, said in task.gold(document.doc).items()}
                 labels = tuple(sorted(task.labels(document.doc)))

@@ -9,10 +9,11 @@ from spacy.tokens import Doc
 
 from mtl.data.check.annotation import label_counts, task_findings
 from mtl.data.check.facts import Item, gather
-from mtl.data.check.findings import ERROR, LEVELS, NOTE, Finding, Place, found_at
+from mtl.data.check.findings import ERROR, LEVELS, NOTE, WARNING, Finding, Place, found_at
 from mtl.data.check.texts import other_words, shared_texts, text_findings
 from mtl.data.formats.reading import Reading
-from mtl.data.labelled import Labelled, read_labelled
+from mtl.data.labelled import Labelled, left_out, read_labelled
+from mtl.data.records import Report
 from mtl.registry import registered_tasks
 
 Length = Callable[[str], int]  # of a text in subwords
@@ -44,13 +45,20 @@ def check_data(
     Raises:
         UserError: A file cannot be read.
     """
-    return check_documents(read_labelled(files, lang, reading), unlabelled=unlabelled, subwords=subwords, window=window)
+    reports: List[Report] = []
+    documents = read_labelled(files, lang, reading, reports)
+    return check_documents(documents, reports, unlabelled=unlabelled, subwords=subwords, window=window)
 
 
 def check_documents(
-    documents: Iterable[Labelled], *, unlabelled: Sequence[str] = (), subwords: Optional[Length] = None, window: int = 0
+    documents: Iterable[Labelled],
+    reports: Sequence[Report] = (),
+    *,
+    unlabelled: Sequence[str] = (),
+    subwords: Optional[Length] = None,
+    window: int = 0,
 ) -> Dict[str, Any]:
-    """Check documents: see `check_data`. They are not kept."""
+    """Check documents, which are not kept, and what is said of the files that they are from: see `check_data`."""
     tasks = [task for task in registered_tasks() if not task.is_auxiliary]
     advised: Dict[str, List[Doc]] = {}
     items = gather(documents, tasks, advised)
@@ -59,6 +67,9 @@ def check_documents(
         *text_findings(items), *shared_texts(items), *other_words(items, unlabelled), *_windows(items, subwords, window),
         *(finding for task in present for finding in task_findings(task, items, advised[task.title])),
     ]  # fmt: skip
+    findings += [
+        Finding(WARNING, "left out", line, "see if that is meant: mtl convert shows where") for line in left_out(reports)
+    ]
     if not present:
         findings.append(Finding(ERROR, "no annotation", "no document has an annotation", "give labelled files"))
     findings.sort(key=lambda finding: LEVELS.index(finding.level))

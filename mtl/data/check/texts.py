@@ -4,6 +4,8 @@ import re
 from collections import Counter, defaultdict
 from typing import Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
+from ftfy.badness import is_bad
+
 from mtl.data.check.facts import Item
 from mtl.data.check.findings import ERROR, NOTE, WARNING, Finding, Place, found_at
 from mtl.data.duplicates import NearDuplicates, normalized
@@ -11,7 +13,7 @@ from mtl.progress import CountProgress
 
 TRAIN = "train"
 TINY, HUGE = 3, 5000  # words
-ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufeff]|Ã[\x80-\xbf¤¶¼©¨]|â€")  # control, replaced, decoded twice
+ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd\ufeff]")  # control characters, and what could not be decoded
 SIMILARITY = 0.8  # from which texts are nearly the same
 COMPARED = 2000  # documents of a split whose words are compared with those of another
 LEAST_COMPARED = 50  # documents, below which words say little
@@ -26,7 +28,7 @@ def text_findings(items: Sequence[Item]) -> Iterator[Finding]:
          "see if they are complete"),
         (WARNING, "huge", lambda text: len(text.split()) > HUGE, f"documents have more than {HUGE:,} words",
          "cut them where they have sections: a batch holds at least one document"),
-        (WARNING, "odd characters", lambda text: ODD.search(text) is not None,
+        (WARNING, "odd characters", lambda text: ODD.search(text) is not None or is_bad(text),
          "documents have control characters, or such as come from a wrong encoding (Ã©, â€)", "save the source as UTF-8"),
     ]  # fmt: skip
     for level, kind, applies, what, todo in kinds:

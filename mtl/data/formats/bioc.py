@@ -10,6 +10,7 @@ from mtl.data.formats.source import Source
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
+LARGEST_GAP = 10_000  # characters between passages
 COLLECTIONS = ("documents", "PubTator3")  # keys of a collection's documents
 Passage = Dict[str, Any]  # "offset", "text", "annotations", as in BioC JSON
 
@@ -91,6 +92,8 @@ def _record(passages: List[Tuple[int, Passage]], where: str, report: Report, rea
     text = ""
     entities: List[Entity] = []
     for offset, passage in sorted(passages, key=lambda part: part[0]):
+        if type(offset) is not int or offset - len(text) > LARGEST_GAP:
+            raise UserError(f"{where}: a passage at {str(offset)[:20]}, and the text before it has {len(text):,} characters")
         text = text.ljust(offset) if len(text) <= offset else text
         base = offset - len(text)  # below 0 only if offsets count other units than characters
         text += passage.get("text") or ""

@@ -18,7 +18,11 @@ OTHER_LINES = {"R": "relations", "*": "equivalences", "E": "events", "N": "norma
 def is_brat(source: Source) -> bool:
     """Whether there is an .ann file: the path itself, beside it, or in the folder."""
     path = source.path
-    return any(path.rglob("*.ann")) if path.is_dir() else path.suffix == ".ann" or path.with_suffix(".ann").is_file()
+    return (
+        any(path.rglob("*.ann"))
+        if path.is_dir()
+        else path.suffix == ".ann" or (path.suffix == ".txt" and path.with_suffix(".ann").is_file())
+    )
 
 
 def read_brat(source: Source, report: Report) -> Iterator[Record]:
@@ -37,6 +41,8 @@ def read_brat(source: Source, report: Report) -> Iterator[Record]:
 
 
 def _record(file: Path, report: Report, reading: Reading) -> Record:
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; brat's annotation is in a file of that name")
     text_file = file.with_suffix(".txt")
     if not text_file.is_file():
         raise UserError(f"{file}: there is no {text_file.name} beside it")
@@ -57,6 +63,8 @@ def _record(file: Path, report: Report, reading: Reading) -> Record:
         where = f"{file}, line {number}"
         if line.startswith("T"):
             name, entity = _entity(line, text, where, report, reading)
+            if name in entities:
+                raise UserError(f"{where}: {name} is there twice")
             if entity is not None:
                 entities[name] = entity
         elif line[:1] in ("A", "M"):

@@ -22,6 +22,7 @@ MAX_TOKENS = 1000  # of a document, if there is a place to cut it at
 MAX_TYPES = 60  # of entities in tags without prefixes; more are something else
 SAMPLED_TOKENS = 200  # looked at to find the columns
 CHUNKS = {"NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"}  # of CoNLL-2000
+UNTYPED = "ENTITY"  # the type of tags that have none
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*:")
 SENTENCE_ENDS = frozenset(".!?")
 
@@ -66,6 +67,17 @@ def read_conll(source: Source, report: Report) -> Iterator[Record]:
             yield _record(path, part, scheme, report, "tags" in source.reading.repair)
 
 
+def plain_tag(tag: str) -> str:
+    """A tag as IOB writes it: "B_PER", "b-PER" and "B" mean "B-PER", "B-PER" and "B-ENTITY"."""
+    if tag in ("O", "o", "_", "0"):
+        return "O"
+    if tag in ("B", "I", "E", "S", "L", "U"):
+        return f"{tag}-{UNTYPED}"
+    if tag[1:2] in ("_", "-") and tag[0].upper() in "BIESLU" and len(tag) > 2:
+        return f"{tag[0].upper()}-{tag[2:]}"
+    return tag
+
+
 def tag_prefix(tag: str) -> str:
     """The prefix of an IOB tag; "" if it has none."""
     return tag[:2] if tag[:2] in PREFIXES and len(tag) > 2 else ""
@@ -74,7 +86,7 @@ def tag_prefix(tag: str) -> str:
 def _sampled(source: Source) -> List[List[str]]:
     """The fields of the first tokens."""
     lines = islice((line for _, line in source.lines() if line.strip() and not _is_comment(line)), SAMPLED_TOKENS)
-    return [_fields(line) for line in lines if not line.startswith("-DOCSTART-")]
+    return [list(map(plain_tag, _fields(line))) for line in lines if not line.startswith("-DOCSTART-")]
 
 
 def _tag_columns(rows: List[List[str]]) -> List[int]:
@@ -125,7 +137,9 @@ def _is_nested(rows: List[List[str]], outer: int, inner: int) -> bool:
 def _is_number_or_name(rows: List[List[str]], column: int) -> bool:
     """Whether a column numbers the tokens, or is the same in all of them."""
     values = [row[column] for row in rows]
-    return len(rows) > 1 and (all(value.isdigit() for value in values) or (len(set(values)) == 1 and len(rows) > 3))
+    return len(rows) > 1 and (
+        all(value.isdigit() or value == "O" for value in values) or (len(set(values)) == 1 and len(rows) > 3)
+    )
 
 
 def _check_types(path: str, documents: List[List[List[Token]]]) -> None:
@@ -191,7 +205,7 @@ def _tokens(path: str, sentence: Lines, token: int, tag: int) -> List[Token]:
         fields = _fields(line)
         if len(fields) < 2 or max(token, tag) >= len(fields) or not fields[tag]:
             raise UserError(f"{path}, line {number}: a token and a tag are needed, got {line!r}")
-        rows.append((number, fields[token], fields[tag]))
+        rows.append((number, fields[token], plain_tag(fields[tag])))
     return rows
 
 

@@ -28,7 +28,7 @@ from mtl.data.formats.small import (
     read_lighttag,
     read_manifest,
 )
-from mtl.data.formats.source import Source
+from mtl.data.formats.source import Source, shaped
 from mtl.data.formats.span_table import is_span_table, is_token_table, read_span_table, read_token_table
 from mtl.data.formats.squad import is_squad, squad_records
 from mtl.data.formats.table import TableReader, is_table
@@ -57,13 +57,17 @@ class Format:
     read: Callable[[Source, Report], Iterator[Record]]
 
 
-def by_row(record: Callable[[Any, str, Report], Union[Record, Iterable[Record], None]]) -> Callable[..., Iterator[Record]]:
+def by_row(
+    record: Callable[[Any, str, Report], Union[Record, Iterable[Record], None]], title: str = "the format"
+) -> Callable[..., Iterator[Record]]:
     """A reader that makes documents of one row at a time."""
 
     def read(source: Source, report: Report) -> Iterator[Record]:
         for where, row in source.rows():
-            made = record(row, where, report)
-            for one in [made] if isinstance(made, Record) else made or ():
+            with shaped(where, title):
+                made = record(row, where, report)
+                found = [made] if isinstance(made, Record) else list(made or ())
+            for one in found:
                 one.extra |= source.group(row)
                 yield one
 
@@ -82,9 +86,9 @@ FORMATS: Dict[str, Format] = {
     "brat": Format("brat standoff", is_brat, read_brat),
     "bioc-xml": Format("BioC XML", is_bioc_xml, read_bioc_xml),
     "bioc": Format("BioC JSON", is_bioc_json, read_bioc_json),
-    "squad": Format("SQuAD or MRQA", is_squad, by_row(squad_records)),
+    "squad": Format("SQuAD or MRQA", is_squad, by_row(squad_records, "SQuAD")),
     "label-studio": Format("Label Studio", is_label_studio, read_label_studio),
-    "spacy-json": Format("spaCy v2 training data", is_spacy_json, by_row(spacy_json_records)),
+    "spacy-json": Format("spaCy v2 training data", is_spacy_json, by_row(spacy_json_records, "spaCy")),
     "prodigy": Format("Prodigy", is_prodigy, read_prodigy),
     "dataturks": Format("DataTurks", is_dataturks, read_dataturks),
     "lighttag": Format("LightTag", is_lighttag, read_lighttag),
@@ -173,9 +177,26 @@ def _names(sources: List[Source]) -> str:
 
 
 def _read_source(source: Source, name: str, report: Report) -> Iterator[Record]:
-    report.format = all_formats()[name].title
-    yield from all_formats()[name].read(source, report)
+    format = all_formats()[name]
+    report.format = format.title
+    with shaped(str(source.path), format.title):
+        for record in format.read(source, report):
+            _check(record)
+            yield record
     report.columns |= source.found
+
+
+def _check(record: Record) -> None:
+    """Check what every reader has to give.
+
+    Raises:
+        UserError: A text is no string, or a place no number.
+    """
+    if not isinstance(record.text, str):
+        raise UserError(f"{record.where}: the text is {record.text!r}, and not a string")
+    for entity in record.entities or ():
+        if type(entity.start) is not int or type(entity.end) is not int or not entity.label.strip():
+            raise UserError(f"{record.where}: an entity has whole numbers and a label, got {entity}")
 
 
 def _format_of(source: Source) -> str:

@@ -2,7 +2,8 @@
 
 from typing import Any, Dict, Iterator, List, Optional
 
-from mtl.data.formats.source import Source
+from mtl.data.formats.source import Source, shaped
+from mtl.data.formats.spans import as_label
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
@@ -30,7 +31,8 @@ def read_doccano(source: Source, report: Report) -> Iterator[Record]:
     """
     records = []
     for where, row in source.rows():
-        records.append(_record(row, where, report))
+        with shaped(where, "Doccano"):
+            records.append(_record(row, where, report))
         records[-1].extra |= source.group(row)
     labels = [label for record in records for label in record.cats or ()]
     if sum(map(len, labels)) > LONG * len(labels) and len(set(labels)) > 0.8 * len(labels):
@@ -56,27 +58,30 @@ def _record(row: Any, where: str, report: Report) -> Record:
         report.count("relations left out", len(row["relations"]))
     entities: Optional[List[Entity]] = None
     cats: Optional[Dict[str, float]] = None
-    try:
-        for item in [item for name in ("entities", "annotations") for item in row.get(name) or ()]:
-            if "start_offset" in item:
-                found = Entity(item["start_offset"], item["end_offset"], str(item["label"]))
-                entities = [*(entities or []), found]
-            elif isinstance(item, dict):
-                cats = {**(cats or {}), str(item["label"]): 1.0}
-            else:
-                raise TypeError
-        if row.get("entities") == [] or row.get("annotations") == []:
-            entities = entities or []
-        labels = row.get("label", row.get("labels"))
-        if labels is not None and not isinstance(labels, list):
-            raise TypeError
-        if labels and _is_triple(labels[0]):
-            entities = [*(entities or []), *(Entity(start, end, str(label)) for start, end, label in labels)]
-        elif labels is not None and (labels or entities is None):
-            cats = {**(cats or {}), **{str(label): 1.0 for label in labels}}
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{where}: annotation that is not in the shape of Doccano's exports") from None
+    for item in [item for name in ("entities", "annotations") for item in row.get(name) or ()]:
+        if "start_offset" in item:
+            found = _entity(item["start_offset"], item["end_offset"], item["label"])
+            entities = [*(entities or []), found]
+        elif isinstance(item, dict):
+            cats = {**(cats or {}), as_label(item["label"], "a label"): 1.0}
+        else:
+            raise TypeError(f"an annotation is an object, got {item!r}")
+    if row.get("entities") == [] or row.get("annotations") == []:
+        entities = entities or []
+    labels = row.get("label", row.get("labels"))
+    if labels is not None and not isinstance(labels, list):
+        raise TypeError(f"labels are a list, got {labels!r}")
+    if labels and _is_triple(labels[0]):
+        entities = [*(entities or []), *(_entity(start, end, label) for start, end, label in labels)]
+    elif labels is not None and (labels or entities is None):
+        cats = {**(cats or {}), **{as_label(label, "a label"): 1.0 for label in labels}}
     return Record(text, where, cats=cats, cats_complete=True, entities=entities)
+
+
+def _entity(start: Any, end: Any, label: Any) -> Entity:
+    if type(start) is not int or type(end) is not int:
+        raise ValueError(f"start and end must be whole numbers, got {start!r} and {end!r}")
+    return Entity(start, end, as_label(label, "a label"))
 
 
 def _objects(value: Any) -> List[Dict[str, Any]]:

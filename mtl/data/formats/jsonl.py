@@ -13,7 +13,6 @@ hold; all others do not, while a category that "cats" leaves out is not annotate
 `{"negated": true}`.
 """
 
-import math
 from dataclasses import replace
 from typing import Any, Dict, Iterator, List, Optional
 
@@ -28,6 +27,7 @@ from mtl.errors import UserError
 ENTITY_NAMES = ("entities", "spans", "ents")
 KEYS = ("text", "label", "labels", "cats", *ENTITY_NAMES, "qas", "questions", "score")
 OTHER_ENTITY_NAMES = ("annotations", "annotation", "ner", "mentions", "tokens")  # read if what they hold are entities
+LARGEST = 1e300  # number that a float can hold
 UNLABELLED = -1  # a label of Hugging Face's test sets
 
 
@@ -88,11 +88,11 @@ def row_record(row: Any, where: str, report: Report, reading: Reading) -> Record
             text,
             where,
             cats=categories(row, report),
-            cats_complete=not isinstance(row.get("cats"), dict),
+            cats_complete=not isinstance(row.get("cats"), dict) and not any(key.startswith("cats:") for key in row),
             entities=None if entities is None else read_entities(entities, text, where, report, reading),
             questions=None if questions is None else _parse_questions(questions),
             number=None if row.get("score") is None else _number(row["score"]),
-            extra={key: value for key, value in row.items() if key not in KEYS},
+            extra={key: value for key, value in row.items() if key not in KEYS and ":" not in key},
         )
     except UserError:
         raise
@@ -115,6 +115,9 @@ def _list_of(row: Dict[str, Any], *names: str) -> Optional[List]:
 
 def categories(row: Dict[str, Any], report: Report) -> Optional[Dict[str, float]]:
     """The categories of a row in any of the three forms."""
+    named = {key.removeprefix("cats:"): value for key, value in row.items() if key.startswith("cats:") and value is not None}
+    if named:  # of --column cats=NAME
+        return {name: _degree(name, value) for name, value in named.items()}
     present = [name for name in ("cats", "label", "labels") if row.get(name) is not None]
     if len(present) > 1:
         raise ValueError(f"{' and '.join(map(repr, present))} say the same in different ways; keep one")
@@ -137,15 +140,15 @@ def categories(row: Dict[str, Any], report: Report) -> Optional[Dict[str, float]
 
 def _degree(label: str, value: Any) -> float:
     """Whether a category holds, from 0 to 1."""
-    if not isinstance(value, (bool, int, float)) or not (math.isfinite(value) and 0 <= value <= 1):
+    if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
         raise ValueError(f'"cats": {label!r} needs a number from 0 to 1, got {value!r}')
     return float(value)
 
 
 def _number(value: Any) -> float:
     """A finite score."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f'"score" must be a number, got {value!r}')
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < LARGEST:
+        raise ValueError(f'"score" must be a number, got {str(value)[:40]}')
     return float(value)
 
 

@@ -7,7 +7,8 @@ from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 from mtl.data.formats.mentions import UTF16, characters_of_utf16, place_mention
 from mtl.data.formats.names import LABEL_NAMES, LIST_NAMES
 from mtl.data.formats.reading import Reading
-from mtl.data.formats.source import Source
+from mtl.data.formats.source import Source, shaped
+from mtl.data.formats.spans import as_label
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
@@ -49,7 +50,11 @@ def read_label_studio(source: Source, report: Report) -> Iterator[Record]:
     rows = list(source.rows())
     groups = {where: source.group(row) for where, row in rows}
     choices = {key for _, row in rows for key, value in _items(row) if isinstance(value, dict)}
-    tasks = [task for where, row in rows if (task := _task(row, where, choices, report, source.reading)) is not None]
+    tasks: List[Annotated] = []
+    for where, row in rows:
+        with shaped(where, "Label Studio"):
+            task = _task(row, where, choices, report, source.reading)
+        tasks += [] if task is None else [task]
     if not tasks:
         raise UserError(f"{source.path}: this is a Label Studio export without results: nobody has annotated a task in it")
     known: Dict[str, Set[str]] = defaultdict(set)
@@ -137,7 +142,7 @@ def _annotated(text: str, values: List[Value], where: str, report: Report, readi
     marked = [(name, value, names) for name, value in values if (names := _labels(value)) and "start" in value]
     for _, value, names in marked:
         place = _offsets(text, value, where, report, reading)
-        found = [Entity(*place, str(name)) for name in names if place is not None]
+        found = [Entity(*place, as_label(name, "a label")) for name in names if place is not None]
         regions[_region(value)] = found
         task.record.entities = [*(task.record.entities or []), *found]
     for name, value in values:
@@ -162,8 +167,10 @@ def _labels(value: Dict[str, Any]) -> Optional[List[Any]]:
 def _choices(value: Dict[str, Any]) -> Optional[List[str]]:
     """The categories of a result; the path of a taxonomy is one."""
     if isinstance(value.get("taxonomy"), list):
-        return ["/".join(map(str, path)) if isinstance(path, list) else str(path) for path in value["taxonomy"]]
-    return [str(choice) for choice in value["choices"]] if isinstance(value.get("choices"), list) else None
+        return [
+            as_label("/".join(map(str, path)) if isinstance(path, list) else path, "a taxonomy") for path in value["taxonomy"]
+        ]
+    return [as_label(choice, "a choice") for choice in value["choices"]] if isinstance(value.get("choices"), list) else None
 
 
 def _region(value: Dict[str, Any]) -> Any:

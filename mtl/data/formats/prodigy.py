@@ -41,7 +41,8 @@ def read_prodigy(source: Source, report: Report) -> Iterator[Record]:
         if decided is None:
             continue
         record = row_record(decided, where, report, source.reading)
-        if row.get("relations"):
+        record.extra |= source.group(row)
+        if isinstance(row.get("relations"), list) and row["relations"]:
             report.count("relations left out", len(row["relations"]))
         is_binary = bool(row.get("_is_binary"))
         if is_binary or (row.get("label") is not None and not row.get("options")):

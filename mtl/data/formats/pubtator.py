@@ -30,6 +30,10 @@ def read_pubtator(source: Source, report: Report) -> Iterator[Record]:
     """
     block: List[Tuple[int, str]] = []
     for number, line in chain(source.lines(), [(0, "")]):
+        head = line.split("|", 2)
+        if block and len(head) == 3 and head[1] == "t" and any("|t|" in earlier for _, earlier in block):  # no blank line between
+            yield _pubtator_record(source, block, report)
+            block = []
         if line.strip():
             block.append((number, line))
         elif block:
@@ -43,17 +47,20 @@ def _pubtator_record(source: Source, block: List[Tuple[int, str]], report: Repor
     entities: List[Entity] = []
     path = source.path
     where = f"{path}, line {block[0][0]}"
+    name = block[0][1].split("|", 1)[0].strip()
     for number, line in block:
         head = line.split("|", 2)
         if len(head) == 3 and head[1] in ("t", "a"):
             parts.append(head[2])
             continue
         fields = line.split("\t")
-        if len(fields) >= 4 and not fields[1].isdigit():
+        if len(fields) >= 4 and not fields[1].isdecimal():
             report.count("relations left out")
             continue
-        if len(fields) < 5 or not (fields[1].isdigit() and fields[2].isdigit()):
+        if len(fields) < 5 or not (fields[1].isdecimal() and fields[2].isdecimal()):
             raise UserError(f"{path}, line {number}: not a PubTator line: {line[:60]!r}")
+        if fields[0].strip() != name:
+            raise UserError(f"{path}, line {number}: a mention of the document {fields[0]!r} in that of {name!r}")
         start, end, mention, label = int(fields[1]), int(fields[2]), fields[3], fields[4]
         place = place_mention(" ".join(parts), start, end, mention, f"{path}, line {number}", report, source.reading)
         if place is not None:

@@ -1,6 +1,7 @@
 """The rows of JSON files, parquet files and Hugging Face data sets, each with its place in the file."""
 
 import json
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
@@ -22,7 +23,7 @@ def is_json(line: str) -> bool:
     """Whether a line is a whole JSON object or array."""
     try:
         return line.startswith(("{", "[")) and json.loads(line) is not None
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also of a number of thousands of digits
         return False
 
 
@@ -69,7 +70,7 @@ def _json_values(text: str, where: str) -> Any:
         while position < len(text):
             try:
                 value, position = decoder.raw_decode(text, position)
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 values = []
                 break
             values.append(value)
@@ -115,10 +116,25 @@ def parquet_rows(path: Path, reading: Reading) -> Iterator[Row]:
     from datasets import Dataset
 
     try:
-        data = Dataset.from_parquet(str(path), keep_in_memory=True)
+        with _no_bars():
+            data = Dataset.from_parquet(str(path), keep_in_memory=True)
     except Exception as error:  # pyarrow's and datasets' own
         raise UserError(f"{path}: the parquet file cannot be read ({type(error).__name__}: {error})") from error
     yield from _data_set_rows(data, str(path))
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without the progress bars of datasets."""
+    from datasets.utils import disable_progress_bars, enable_progress_bars, is_progress_bar_enabled
+
+    was_enabled = is_progress_bar_enabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            enable_progress_bars()
 
 
 def saved_rows(path: Path, reading: Reading) -> Iterator[Row]:

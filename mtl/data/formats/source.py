@@ -1,5 +1,6 @@
 """A labelled file before its format is known: what it is made of, its first lines, its rows."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,8 +148,10 @@ class Source:
             raise self._advised(error) from None
 
     def group(self, row: Any) -> Dict[str, Any]:
-        """What `Record.extra` says of the group of a row: {} unless a column is named for it."""
-        return {"group": row.get("group")} if "group" in self.columns and isinstance(row, dict) else {}
+        """What `Record.extra` says of the group of a row, such as its patient, which is under "group"; {} without any."""
+        data = row.get("data") if isinstance(row, dict) else None
+        found = next((part["group"] for part in (row, data) if isinstance(part, dict) and "group" in part), None)
+        return {} if found in (None, "") else {"group": found}
 
     def _renamed(self, row: Dict[str, Any], where: str) -> Dict[str, Any]:
         """The row under the names of our keys. Of several files only some may have a name, but a table says what it lacks."""
@@ -161,6 +164,22 @@ class Source:
         self.found |= set(present) | (set(self.columns) & LAYOUT)
         rest = {key: value for key, value in row.items() if key not in present.values() and key not in present}
         return {**rest, **{key: _value(row, name) for key, name in present.items()}}
+
+
+@contextmanager
+def shaped(where: str, title: str) -> Iterator[None]:
+    """Around code that takes a row apart: what it stumbles over is a fault of the row. (`mtl --verbose` shows the traceback.)
+
+    Raises:
+        UserError: The row has not the shape of the format.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{where}: a row that {title} does not write ({reason})") from error
 
 
 def _names_columns(line: str) -> bool:

@@ -116,7 +116,10 @@ def parse_question(item: Any, names: Iterator[str]) -> Question:
     question_id = item["id"] if item.get("id") is not None else next(names, None)
     if question_id is None:
         raise ValueError(f'the question {item["question"]!r} has no "id"')
-    answers = [] if item.get("is_impossible") else item.get("answers")
+    impossible = item.get("is_impossible")
+    if impossible not in (None, True, False):
+        raise ValueError(f'"is_impossible" must be true or false, got {impossible!r}')
+    answers = [] if impossible else item.get("answers")
     if not isinstance(answers, list):
         raise ValueError(f'the question {item["question"]!r} needs "answers", a list; empty if the text does not answer it')
     return Question(str(question_id), item["question"].strip(), [_gold_answer(answer) for answer in answers])
@@ -126,4 +129,6 @@ def _gold_answer(answer: Any) -> GoldAnswer:
     """An answer from its JSON object."""
     if not isinstance(answer, dict) or type(answer.get("answer_start")) is not int or not isinstance(answer.get("text"), str):
         raise ValueError(f'an answer is {{"text": "..", "answer_start": 4}}, got {answer!r}')
+    if answer["answer_start"] < 0:
+        raise ValueError(f'"answer_start" is a place in the text, got {answer["answer_start"]}')
     return GoldAnswer(answer["answer_start"], answer["text"])

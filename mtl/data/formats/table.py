@@ -1,14 +1,18 @@
 """Tables with a text on each row: CSV, TSV, Excel, parquet files and data sets."""
 
 import math
+import re
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
+from mtl.data.formats.jsonl import ENTITY_NAMES
 from mtl.data.formats.names import LABEL_NAMES, LIST_NAMES, MISSING, SCORE_NAMES, TEXT_NAMES
 from mtl.data.formats.source import ROW_KINDS, Source
+from mtl.data.formats.spans import is_entity
 from mtl.data.records import Record, Report
 from mtl.errors import UserError
 
 HEADER = "If the first row is data, add --column header=none, and columns are numbered from 1"
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 LONG_WORDS = 3  # of a cell that may be a sentence
 SEPARATORS = "|;,#"
 YES = {"1", "1.0", "true", "yes", "x", "y", "ja", "oui", "si", "sí"}
@@ -17,7 +21,9 @@ NO = {"0", "0.0", "false", "no", "", "n", "nein", "non"}
 
 def is_table(source: Source) -> bool:
     """Whether the file has rows of plain cells."""
-    return source.kind in ROW_KINDS - {"json"}
+    values = source.key_values() if source.kind in ROW_KINDS - {"json"} else {}
+    has_rows_of_ours = any(isinstance(values.get(name), list) and any(map(is_entity, values[name])) for name in ENTITY_NAMES)
+    return source.kind in ROW_KINDS - {"json"} and not has_rows_of_ours
 
 
 class TableReader:
@@ -44,6 +50,10 @@ class TableReader:
         self.cats = [name for key, name in source.columns.items() if key.startswith("cats:")]
         if not (is_named or self.label or self.labels or self.score):
             self.cats = self._yes_or_no_columns(names)
+        self.several = [self.labels] if self.labels else []
+        self.several += [key for key in source.columns if key.startswith("labels:")]
+        cells = [row[name] for row in source.first_objects for name in self.several if isinstance(row.get(name), str)]
+        self.separator = next((mark for mark in SEPARATORS if any(mark in cell for cell in cells)), SEPARATORS[0])
         if self.text is None:
             raise UserError(
                 f"{source.path}: which column is the text? There are {_list(names)}. Name it: --column text=NAME. {HEADER}"
@@ -92,12 +102,14 @@ class TableReader:
             UserError: A cell is not what its column is for.
         """
         text = row.get(self.text) if isinstance(row, dict) else None
-        text = str(text) if isinstance(text, (int, float)) and not isinstance(text, bool) else text
+        text = text if text is None or isinstance(text, (str, list, dict)) else str(text)  # a number, or a date of Excel
         if not isinstance(text, str) or not text.strip():
             report.count("rows left out because their text is empty")
             return None
         cats = self._categories(row, where, report)
         number = None if self.score is None or _is_missing(row[self.score]) else _number(row[self.score], where)
+        if cats is None and number is None:
+            report.count("rows without an annotation")
         return Record(text, where, cats=cats, cats_complete=not self.cats, number=number, extra=self.source.group(row))
 
     def _categories(self, row: Dict[str, Any], where: str, report: Report) -> Optional[Dict[str, float]]:
@@ -109,10 +121,10 @@ class TableReader:
                     cats[str(label).strip()] = 1.0
                 elif str(label or "").strip():
                     report.count(f"cells of {self.label!r} that say {label!r}, read as not annotated")
-        for name in [self.labels, *(key for key in self.source.columns if key.startswith("labels:"))]:
-            if name is not None and row[name] is not None:
+        for name in self.several:
+            if row[name] is not None:
                 has_list = True  # an empty one says that none holds
-                cats |= dict.fromkeys(_several(row[name]), 1.0)
+                cats |= dict.fromkeys(_several(row[name], self.separator), 1.0)
         for name in self.cats:
             cats[name] = _held(row["cats:" + name] if "cats:" + name in row else row[name], name, where)
         return cats if cats or has_list else None
@@ -122,13 +134,12 @@ def _is_missing(value: Any) -> bool:
     return value is None or str(value).strip().lower() in MISSING
 
 
-def _several(value: Any) -> Iterator[str]:
+def _several(value: Any, separator: str) -> Iterator[str]:
     """The categories in a cell: a list, Label Studio's choices, or names with a separator."""
     value = value["choices"] if isinstance(value, dict) and isinstance(value.get("choices"), list) else value
     if isinstance(value, list):
         parts = value
     else:
-        separator = next((mark for mark in SEPARATORS if mark in str(value)), SEPARATORS[0])
         parts = str(value).split(separator)
     yield from (str(part).strip() for part in parts if not _is_missing(part))
 
@@ -147,7 +158,9 @@ def _held(value: Any, name: str, where: str) -> float:
 
 def as_number(value: Any) -> Optional[float]:
     """The number that a cell holds, with a point or a comma; None if it holds none."""
-    text = str(value)
+    text = str(value).strip()
+    if THOUSANDS.fullmatch(text):
+        return None  # 1,234 is 1234 to some, and to others little more than 1
     try:
         number = float(text.replace(",", ".", 1) if text.count(",") == 1 and "." not in text else text)
     except ValueError:
@@ -158,7 +171,8 @@ def as_number(value: Any) -> Optional[float]:
 def _number(value: Any, where: str) -> float:
     number = as_number(value)
     if number is None:
-        raise UserError(f"{where}: {value!r} is not a number")
+        hint = "; write it without a separator of thousands" if "," in str(value) else ""
+        raise UserError(f"{where}: {value!r} is not a number{hint}")
     return number
 
 

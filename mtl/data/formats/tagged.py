@@ -7,6 +7,7 @@ from mtl.data.formats.conll import tagged_entities
 from mtl.data.formats.jsonl import categories
 from mtl.data.formats.names import TAG_NAMES, TOKEN_NAMES
 from mtl.data.formats.source import Source
+from mtl.data.formats.spans import as_label
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
@@ -157,12 +158,23 @@ def spacy_json_records(row: Any, where: str, report: Report) -> Iterator[Record]
 
 def _pair_record(text: str, annotation: Dict[str, Any], where: str) -> Record:
     try:
-        entities = [Entity(int(start), int(end), str(label)) for start, end, label in annotation.get("entities") or ()]
-        cats = {str(label): float(value) for label, value in (annotation.get("cats") or {}).items()}
+        entities = [
+            Entity(int(start), int(end), as_label(label, "an entity")) for start, end, label in annotation.get("entities") or ()
+        ]
+        cats = {as_label(label, "a category"): _degree(value) for label, value in (annotation.get("cats") or {}).items()}
     except (TypeError, ValueError, AttributeError):
-        raise UserError(f'{where}: "entities" are [start, end, label], and "cats" an object from label to number') from None
+        raise UserError(
+            f'{where}: "entities" are [start, end, label], and "cats" an object from label to a number from 0 to 1'
+        ) from None
     has_entities, has_cats = annotation.get("entities") is not None, annotation.get("cats") is not None
     return Record(text, where, cats=cats if has_cats else None, entities=entities if has_entities else None)
+
+
+def _degree(value: Any) -> float:
+    degree = float(value)
+    if not 0 <= degree <= 1:
+        raise ValueError(f"a category holds from 0 to 1, got {value!r}")
+    return degree
 
 
 def _paragraph_record(paragraph: Dict[str, Any], where: str) -> Record:
@@ -171,7 +183,7 @@ def _paragraph_record(paragraph: Dict[str, Any], where: str) -> Record:
         raw = paragraph.get("raw") or ""
         text, places = joined([token["orth"] for token in tokens], raw)
         tags = [token.get("ner") or "-" for token in tokens]
-        cats = {str(cat["label"]): float(cat["value"]) for cat in paragraph.get("cats") or ()} or None
+        cats = {str(cat["label"]): _degree(cat["value"]) for cat in paragraph.get("cats") or ()} or None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{where}: not in the shape of spaCy's training JSON ({type(error).__name__}: {error})") from None
     is_tagged = any(tag != "-" for tag in tags)

@@ -43,6 +43,9 @@ class NERTask(Task):
     def labels(self, doc: Doc) -> Set[str]:
         return {ent.label_ for ent in doc.ents} | {label for _, _, label in off_tokens(doc)}
 
+    def gold(self, doc: Doc) -> Dict[str, Any]:
+        return {"": gold_entities(doc)}
+
     def faults(self, doc: Doc) -> List[str]:
         return edge_space_faults(doc.ents, "entities")
 
@@ -136,18 +139,19 @@ def set_entities(doc: Doc, record: Record, entities: Sequence[Entity], report: R
     off: List[Tuple[int, int, str]] = []
     taken: Set[int] = set()
     every: List[Span] = []
+    text = doc.text  # put together anew each time
     for entity in sorted(entities, key=lambda e: (e.start, -e.end)):
-        if not 0 <= entity.start < entity.end <= len(doc.text):
+        if not 0 <= entity.start < entity.end <= len(text):
             raise UserError(
                 f"{record.where}: entity {entity.label} at {entity.start}:{entity.end} lies outside the text, which has "
-                f"{len(doc.text)} characters"
+                f"{len(text)} characters"
             )
-        mention = doc.text[entity.start : entity.end]
-        start, end = trimmed_offsets(doc.text, entity.start, entity.end)
+        mention = text[entity.start : entity.end]
+        start, end = trimmed_offsets(text, entity.start, entity.end)
         if start == end:
             report.note("entities of white space left out", f"{record.where}: {entity.label} {mention!r}")
             continue
-        if mention != doc.text[start:end]:
+        if mention != text[start:end]:
             report.note("entities trimmed of white space", f"{record.where}: {entity.label} {mention!r}")
             mention = mention.strip()
         span = doc.char_span(start, end, label=entity.label)

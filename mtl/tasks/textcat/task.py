@@ -12,6 +12,9 @@ from mtl.registry import Change, ProbeItem, Score, Task
 MAX_SHOWN = 5  # categories of a document
 
 
+MOST_CELLS = 50_000_000  # categories of documents that are held in memory
+
+
 class TextcatTask(Task):
     """Categories of a document, exclusive or several at once."""
 
@@ -49,6 +52,12 @@ class TextcatTask(Task):
     def complete(self, records: Sequence[Record]) -> None:
         """Where a file names only the categories that hold, set all others known from any split to 0."""
         labels = sorted({label for record in records for label in record.cats or ()})
+        own = [record for record in records if record.cats is not None and record.cats_complete]
+        if len(own) * len(labels) > MOST_CELLS:
+            raise UserError(
+                f"{own[0].where}: {len(labels):,} categories, such as {labels[0]!r}, in {len(own):,} documents are more than a "
+                f"head can learn; is that the column or key of the categories?"
+            )
         for record in records:
             if record.cats is not None and record.cats_complete:
                 record.cats = {label: record.cats.get(label, 0.0) for label in labels}
