@@ -33,7 +33,7 @@ def convert(
         allow_unseen (bool): Accept labels that the training data lacks.
         columns (Optional[Dict[str, str]]): What a column or key of the files is: {"text": "Body", "label": "Type"}.
         encoding (str): Of text files, as Python names it.
-        repair (Sequence[str]): What to repair in place of refusing it: "offsets", "tags".
+        repair (Sequence[str]): What to repair in place of refusing it: "offsets", "tags", "text".
         sentences (int): Sentences in a document of CoNLL files that do not say where documents end.
 
     Returns:
@@ -63,7 +63,7 @@ def read(
         lang (str): The language whose tokenizer is used, as in `spacy.blank`.
         columns (Optional[Dict[str, str]]): What a column or key of the file is: {"text": "Body", "label": "Type"}.
         encoding (str): Of text files, as Python names it.
-        repair (Sequence[str]): What to repair in place of refusing it: "offsets", "tags".
+        repair (Sequence[str]): What to repair in place of refusing it: "offsets", "tags", "text".
         sentences (int): Sentences in a document of CoNLL files that do not say where documents end.
 
     Returns:

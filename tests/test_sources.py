@@ -318,6 +318,22 @@ def test_a_mention_at_its_place_is_never_moved():
         assert place_mention("a pump, a pump", 10, 14, "pump", "x", Report(), make_reading(repair=repair)) == (10, 14)
 
 
+def test_a_text_in_a_wrong_encoding_is_decoded_anew_with_its_annotation(tmp_path):
+    text = "The café in Zürich — “Café Ä” — was closed; déjà vu."
+    wrong = text.encode().decode("latin-1")
+    start = wrong.index("Zürich".encode().decode("latin-1"))
+    end = start + len("Zürich".encode().decode("latin-1"))
+    answer = "café".encode().decode("latin-1")
+    row = {"text": wrong, "entities": [[start, end, "LOC"]],
+           "qas": [{"question": "What?", "answers": [{"text": answer, "answer_start": wrong.index(answer)}]}]}  # fmt: skip
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({"text": "Plain.", "label": "A"}))
+    (record, plain), report = read(tmp_path / "a.jsonl", repair=["text"])
+    assert record.text == text and found(record) == [("Zürich", "LOC")] and report.counts["texts decoded anew"] == 1
+    (question,) = record.questions
+    assert [(a.text, record.text[a.start : a.start + len(a.text)]) for a in question.answers] == [("café", "café")]
+    assert plain.text == "Plain." and read(tmp_path / "a.jsonl")[0][0].text == wrong
+
+
 # Labels that look alike
 
 

@@ -8,6 +8,7 @@ from test_encoder import docs_of, load
 from test_masked_lm import save_whole, with_masked_lm
 
 from mtl.errors import UserError
+from mtl.training.distill import DistillSettings, distill
 from mtl.training.optimizer import adamw
 
 
@@ -46,6 +47,12 @@ def test_every_head_learns_from_them_and_predicts_the_same_after_loading(tiny, t
     for example in sample_examples(nlp):
         before, after = nlp(example.text), loaded(example.text)
         assert before.cats == after.cats and before.to_json() == after.to_json()
+
+
+def test_a_student_keeps_the_layers_that_heads_read(tiny, tmp_path):
+    make_nlp(tiny(), heads=("textcat",), model={"top_layers": 2}).to_disk(tmp_path / "nlp")
+    with pytest.raises(UserError, match=r"layers = 1: the teacher's encoder has 2; allowed: 2 to 1"):
+        distill(str(tmp_path / "nlp"), ["a"], [], [], tmp_path / "out", DistillSettings(layers=(1,)), print)
 
 
 def test_masked_words_are_predicted_from_the_last_layer(tmp_path):

@@ -48,7 +48,7 @@ ColumnOption = Annotated[
 ]
 EncodingOption = Annotated[str, typer.Option("--encoding", help="Encoding of text files, such as cp1252.")]
 RepairOption = Annotated[
-    List[str], typer.Option("--repair", help="Repair offsets or tags in place of refusing them (repeatable).")
+    List[str], typer.Option("--repair", help="Repair offsets, tags or text in place of refusing them (repeatable).")
 ]
 SentencesOption = Annotated[
     int, typer.Option("--sentences-per-document", help="For CoNLL files that do not say where documents end.")

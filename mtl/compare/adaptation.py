@@ -75,7 +75,7 @@ def with_auxiliary(config: Config, variant: str) -> Config:
     """The config with the auxiliary heads that need no teacher beside the others."""
     config = config.copy()
     sections = config["initialize"]["components"]
-    (encoder,) = (section["encoder_loader"]["name"] for section in sections.values() if "encoder_loader" in section)
+    encoder = next(section["encoder_loader"]["name"] for section in sections.values() if "encoder_loader" in section)
     present = {section.get("factory") for section in config["components"].values()}
     for task in task_types():
         if task.is_auxiliary and not task.is_taught and task.factory not in present:

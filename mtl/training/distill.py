@@ -99,9 +99,12 @@ def distill(
     teacher = load_model(pipeline)
     teacher_layers = encoder_of(teacher).layers
     max_layers = teacher_layers if settings.width < 1 else teacher_layers - 1
+    least_layers = encoder_of(teacher).settings.top_layers  # which the heads read
     for count in settings.layers:
-        if not 1 <= count <= max_layers:
-            raise UserError(f"layers = {count}: the teacher's encoder has {teacher_layers}; allowed: 1 to {max_layers}")
+        if not least_layers <= count <= max_layers:
+            raise UserError(
+                f"layers = {count}: the teacher's encoder has {teacher_layers}; allowed: {least_layers} to {max_layers}"
+            )
     references = list(taught_documents(teacher, texts, labelled))
     if not references:
         raise UserError("there is no text to learn from: give some with --text, or labelled documents with --labelled")

@@ -29,7 +29,8 @@ def text_findings(items: Sequence[Item]) -> Iterator[Finding]:
         (WARNING, "huge", lambda text: len(text.split()) > HUGE, f"documents have more than {HUGE:,} words",
          "cut them where they have sections: a batch holds at least one document"),
         (WARNING, "odd characters", lambda text: ODD.search(text) is not None or is_bad(text),
-         "documents have control characters, or such as come from a wrong encoding (Ã©, â€)", "save the source as UTF-8"),
+         "documents have control characters, or such as come from a wrong encoding (Ã©, â€)",
+         "save the source as UTF-8, or mtl convert --repair text"),
     ]  # fmt: skip
     for level, kind, applies, what, todo in kinds:
         yield from found_at(level, kind, what, todo, [Place(item.where, item.text) for item in items if applies(item.text)])

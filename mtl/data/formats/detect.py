@@ -15,6 +15,7 @@ from mtl.data.formats.docbin import is_docbin, read_docbin
 from mtl.data.formats.doccano import is_doccano, read_doccano
 from mtl.data.formats.jsonl import is_own_rows, read_own_rows
 from mtl.data.formats.label_studio import is_label_studio, read_label_studio
+from mtl.data.formats.mojibake import decoded_anew
 from mtl.data.formats.prodigy import is_prodigy, read_prodigy
 from mtl.data.formats.pubtator import is_pubtator, read_pubtator
 from mtl.data.formats.reading import Reading
@@ -182,7 +183,7 @@ def _read_source(source: Source, name: str, report: Report) -> Iterator[Record]:
     with shaped(str(source.path), format.title):
         for record in format.read(source, report):
             _check(record)
-            yield record
+            yield decoded_anew(record, report) if "text" in source.reading.repair else record
     report.columns |= source.found
 
 

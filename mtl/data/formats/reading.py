@@ -29,6 +29,7 @@ class Reading:
 
 
 REPAIRS = {
+    "text": "a text that was decoded in a wrong encoding (cafÃ©) is decoded anew",
     "offsets": "a mention that is not at its offsets is looked for: by offsets in bytes or UTF-16 units, else nearby",
     "tags": "a tag that cannot follow the one before it begins an entity of its own",
 }
