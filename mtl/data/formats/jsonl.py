@@ -148,7 +148,7 @@ def _degree(label: str, value: Any) -> float:
 def _number(value: Any) -> float:
     """A finite score."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < LARGEST:
-        raise ValueError(f'"score" must be a number, got {str(value)[:40]}')
+        raise ValueError(f'"score" must be a number, got {repr(value)[:40]}')
     return float(value)
 
 
