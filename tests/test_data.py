@@ -420,3 +420,15 @@ def test_an_unknown_answer_is_refused(tmp_path):
     file.write_text('{"text": "a", "label": "X", "answer": "rejected"}')
     with pytest.raises(UserError, match=r"a.jsonl, line 1: \"answer\" must be accept, reject or ignore, got 'rejected'"):
         list(read_records(file, Report()))
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs the public benchmark data (set MTL_DATA to its folder)")
+def test_every_annotation_of_the_public_entities_is_accounted_for(tmp_path):
+    """Those that the documents hold, those beside the tokens, and those that overlap another, are all there are."""
+    files = {split: DATA / "biomedical" / "ner_bc5cdr" / f"CDR_{name}Set.PubTator.txt"
+             for split, name in (("train", "Training"), ("dev", "Development"))}  # fmt: skip
+    mentions = sum(line.count("\t") >= 5 for file in files.values() for line in file.read_text(encoding="utf-8").splitlines())
+    reports = convert_splits(files, {split: tmp_path / f"{split}.spacy" for split in files})
+    ways = ("entities", "entities off token boundaries, their tokens left unannotated",
+            "entities that overlap another, which are in doc.spans['sc'] alone")  # fmt: skip
+    assert mentions == 18_976 == sum(report.counts.get(way, 0) for report in reports.values() for way in ways)

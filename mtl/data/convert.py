@@ -87,6 +87,7 @@ def convert_splits(
     settle_spellings(records, spelling, next(iter(splits.values())).report)
     for task in registered_tasks():
         task.complete(records)
+    del records  # which the splits give up one by one
     train, *others = splits.values()
     for split in others:
         _note_repeated(train, split)
@@ -99,8 +100,8 @@ def convert_splits(
             _check_annotated(split)
         for split in others:
             _check_labels(train, split, allow_unseen)
-    for task in registered_tasks():
-        train.report.advice += task.advice(list(islice(read_docs(paths[next(iter(splits))], vocab), ADVISED)))
+    docs = list(islice(read_docs(paths[next(iter(splits))], vocab), ADVISED))
+    train.report.advice += [line for task in registered_tasks() for line in task.advice(docs)]
     return {name: split.report for name, split in splits.items()}
 
 
