@@ -447,3 +447,16 @@ def test_low_rank_updates_resume_to_the_same_bits(project, tmp_path, monkeypatch
         assert train(path, tmp_path / "stopped")[1]
     assert not train(path, tmp_path / "stopped")[1]
     assert_same(tmp_path / "whole" / "model-last", tmp_path / "stopped" / "model-last")
+
+
+def test_documents_that_are_trained_and_scored_on_are_warned_of(project, tmp_path, caplog, capsys):
+    train(project(), tmp_path / "out")
+    assert "19 of the 19 documents that are scored on are in the training data too" in caplog.text
+    scored, known = str(tmp_path / "names.spacy"), str(tmp_path / "roles.spacy")
+    app(["evaluate", str(tmp_path / "out" / "model-last"), scored, "--train", known], standalone_mode=False)
+    assert "note: 7 of the 7 documents that are scored on" in capsys.readouterr().out
+    caplog.clear()
+    write_docs([gold_doc(English(), "another one", cats={"A": 1.0, "B": 0.0}, ents=[(0, 7, "PART")])], tmp_path / "dev.spacy")
+    changed = load_config(project(), overrides={"corpora.dev.paths": [str(tmp_path / "dev.spacy")]}, interpolate=False)
+    train_config(changed, tmp_path / "other", stdout=io.StringIO(), stderr=io.StringIO())
+    assert "scored on are in the training data" not in caplog.text

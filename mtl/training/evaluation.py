@@ -13,6 +13,7 @@ from mtl.errors import UserError
 from mtl.progress import CountProgress
 from mtl.registry import Score, Task, score_of, tasks_of
 from mtl.sampling.corpus import read_examples
+from mtl.training.leaks import leak_note
 
 
 class NothingToScore(UserError):
@@ -28,7 +29,8 @@ def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path]
         train (Sequence[Path]): Training data, to compare with what needs no model.
 
     Returns:
-        Dict[str, Any]: "scores", "per_type", "unknown_labels", "documents", "words", "seconds"; with `train` also "baselines".
+        Dict[str, Any]: "scores", "per_type", "unknown_labels", "documents", "words", "seconds"; with `train` also
+            "baselines", and "leak", a note on documents that are in both.
 
     Raises:
         NothingToScore: Nothing in `data` is annotated for any of the pipeline's heads.
@@ -54,6 +56,8 @@ def evaluate_pipeline(nlp: Language, data: Sequence[Path], train: Sequence[Path]
     if train:
         known = [doc for path in train for doc in read_docs(path, nlp.vocab)]
         result["baselines"] = trivial_baselines(known, references, scored_tasks)
+        leak = leak_note(known, references)
+        result |= {"leak": leak} if leak else {}
     return result
 
 
@@ -109,6 +113,8 @@ def score_table(result: Dict[str, Any]) -> str:
             line += f"  {score.show(value):>5}  ({description})"
         lines.append(line.rstrip())
     lines.append(f"{result['documents']:,} documents, {result['words']:,} words, {result['seconds']:.1f} s")
+    if result.get("leak"):
+        lines.append(f"note: {result['leak']}")
     if result.get("unknown_labels"):
         lines.append(f"note: the pipeline does not know these labels of the data: {', '.join(result['unknown_labels'])}")
     return "\n".join(lines)

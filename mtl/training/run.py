@@ -22,6 +22,7 @@ from mtl.pipe import RobustPipe
 from mtl.training.checkpoint import checkpoint_folder, flat_settings
 from mtl.training.evaluation import evaluate_watched, score_named
 from mtl.training.initialize import init_pipeline
+from mtl.training.leaks import warn_of_leaks
 from mtl.training.resume import Recorder, finishing_step_on_interrupt, take_due_steps
 from mtl.training.saving import without_local_paths
 
@@ -71,7 +72,7 @@ def train_config(
     checkpoint = checkpoints.newest()
     _set_seed(whole["training"]["seed"] or 0)
     settings = registry.resolve(whole["training"], schema=compat.training_schema())
-    _, dev_corpus = resolve_dot_names(whole, [settings["train_corpus"], settings["dev_corpus"]])
+    train_corpus, dev_corpus = resolve_dot_names(whole, [settings["train_corpus"], settings["dev_corpus"]])
     set_run_length(settings["optimizer"], settings["max_steps"])
     recorder = Recorder(nlp, settings["optimizer"], checkpoints, checkpoint_minutes, settings["before_update"])
     if checkpoint is not None:
@@ -79,6 +80,7 @@ def train_config(
         stdout.write(f"resuming from {checkpoint}\n")
     elif distributed.is_main():
         _remove_models(output, [*settings["score_weights"], *(references or {})])
+        warn_of_leaks(train_corpus, dev_corpus, nlp)
     selector = BestModel(nlp, dev_corpus, settings["score_weights"], references or {}, best_per_score)
     saver = Saver(nlp, output, settings["before_to_disk"], settings["optimizer"], keep_evaluations)
     if _train(nlp, whole, settings, selector, recorder, saver, stdout, stderr or sys.stderr):
