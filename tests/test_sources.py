@@ -355,7 +355,7 @@ def test_labels_that_look_alike_are_asked_about(tmp_path, monkeypatch):
     assert counts["labels of categories with blanks at the edges, which were removed"] == 1
     result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "cli")])
     assert result.exit_code != 0 and not (tmp_path / "cli").exists()
-    monkeypatch.setattr("mtl.cli.data.can_ask", lambda: True)
+    monkeypatch.setattr("mtl.cli.convert.can_ask", lambda: True)
     result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "cli")], input="y\n")
     assert result.exit_code == 0 and "Are they the same label?" in result.output
     assert "2 spellings of 'Positive', merged" in result.output

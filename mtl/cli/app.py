@@ -9,7 +9,7 @@ from mtl.cli.messages import message_of
 from mtl.progress import Verbosity
 
 # isort: off
-from mtl.cli import project, data, adapt, training, compare, heads, deploy  # noqa: F401  # each adds its commands to `app`
+from mtl.cli import project, convert, data, adapt, training, compare, heads, deploy  # noqa: F401  # each adds its commands to `app`
 # isort: on
 
 __all__ = ["app", "main"]

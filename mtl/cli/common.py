@@ -191,6 +191,24 @@ def parse_fractions(option: str, argument: str) -> List[float]:
     return fractions
 
 
+def parse_columns(given: List[str]) -> Dict[str, str]:
+    """The options --column KEY=NAME; "cats" and "labels", which may be repeated, get a key for each name.
+
+    Raises:
+        UserError: One has another form, or a key is given twice.
+    """
+    columns: Dict[str, str] = {}
+    for option in given:
+        key, equals, name = option.partition("=")
+        if not (key and equals and name):
+            raise UserError(f"--column {option!r}: give KEY=NAME, as in text=Body")
+        key = f"{key}:{name}" if key == "cats" or (key == "labels" and "labels" in columns) else key
+        if key in columns:
+            raise UserError(f"--column {option!r}: {key!r} is given twice")
+        columns[key] = name
+    return columns
+
+
 def can_ask() -> bool:
     """Whether somebody can answer a question."""
     return sys.stdin.isatty()

@@ -6,8 +6,17 @@ from typing import List, Tuple
 
 import typer
 
-from mtl.cli.common import ColumnOption, EncodingOption, FormatOption, LangOption, RepairOption, SentencesOption, app, can_ask
-from mtl.cli.data import parse_columns
+from mtl.cli.common import (
+    ColumnOption,
+    EncodingOption,
+    FormatOption,
+    LangOption,
+    RepairOption,
+    SentencesOption,
+    app,
+    can_ask,
+    parse_columns,
+)
 from mtl.errors import UserError
 
 

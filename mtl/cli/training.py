@@ -80,7 +80,7 @@ def train(
     if interrupted:
         raise KeyboardInterrupt
     if distributed.rank() == 0:
-        typer.echo(f"{output / 'model-last'}")
+        typer.echo(f"{output / 'model-last'}\nNext: mtl evaluate {output / 'model-best'} TEST.spacy --train TRAIN.spacy")
         if keep_evaluations:
             typer.echo(f"mtl average {output / 'evaluations'}/* --dev DEV.spacy --out {output / 'averaged'}")
     distributed.shutdown()
