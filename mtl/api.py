@@ -48,7 +48,8 @@ def convert(
     sources = {split: Path(file) for split, file in files.items()}
     targets = {split: Path(out) / f"{split}.spacy" for split in files}
     reading = make_reading(format, columns, encoding, repair, sentences)
-    return convert_splits(sources, targets, reading=reading, lang=lang, allow_unseen=allow_unseen)
+    # One process: more would import the calling script again.
+    return convert_splits(sources, targets, reading=reading, lang=lang, allow_unseen=allow_unseen, processes=1)
 
 
 def read(

@@ -163,7 +163,7 @@ def parse_config_overrides(arguments: List[str]) -> Dict[str, Any]:
     """Command-line overrides such as `--training.max_steps 100`, as `spacy train` reads them."""
     from spacy.cli._util import parse_config_overrides as spacy_parse
 
-    return spacy_parse(arguments)
+    return spacy_parse(list(arguments))  # it empties its argument
 
 
 def package_pipeline(pipeline: Any, out: Any, **kwargs: Any) -> None:

@@ -31,6 +31,7 @@ def set_verbosity(quiet: bool, verbose: bool) -> None:
     Verbosity.quiet, Verbosity.verbose = quiet, verbose
     Verbosity.seconds = 5.0 if verbose else SECONDS_BETWEEN_LINES
     if quiet or verbose:
+        logging.basicConfig()
         logging.getLogger("mtl").setLevel(logging.ERROR if quiet else logging.DEBUG)
 
 

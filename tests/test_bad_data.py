@@ -1,8 +1,11 @@
 """What is wrong with a file is said, with its place; nothing is lost without a word, and nothing ends in a traceback."""
 
 import copy
+import io
 import json
 import random
+import tarfile
+import zipfile
 
 import pytest
 import spacy
@@ -14,6 +17,7 @@ from typer.testing import CliRunner
 
 import mtl
 from mtl.cli.app import app
+from mtl.data.check.fix import fix_data
 from mtl.data.check.run import check_data
 from mtl.data.docs import group_of, record_to_doc
 from mtl.data.duplicates import NearDuplicates, normalized
@@ -322,3 +326,135 @@ def test_one_entity_type_everywhere_is_no_fault_and_a_category_that_never_holds_
     (tmp_path / "b.jsonl").write_text(lines(*rows))
     found = [f["message"] for f in check_data({"train": [tmp_path / "b.jsonl"]})["findings"] if f["kind"] == "one-sided"]
     assert len(found) == 2 and "'B' never holds" in found[0] + found[1] and "'C' always holds" in found[0] + found[1]
+
+
+# What the first rows do not tell
+
+
+def test_a_rare_category_and_a_late_separator_are_found_in_all_rows(tmp_path):
+    rows = "".join(f"You are person number {i}.,{i % 2},{int(i == 90)}\n" for i in range(100))
+    records, _ = read(tmp_path / "a.csv", "text,toxic,threat\n" + rows)
+    assert [record.cats["threat"] for record in records].count(1.0) == 1
+    rows = "".join(f"text {i},billing\n" for i in range(80)) + "text x,billing;refund\n"
+    assert set(read(tmp_path / "b.csv", "text,labels\n" + rows)[0][-1].cats) == {"billing", "refund"}
+
+
+def test_a_blank_cell_is_no_where_others_say_yes_alone(tmp_path):
+    first, second = read(
+        tmp_path / "a.csv", "text,urgent,spam\na b c d,x,1\ne f g h,,\n", columns={"cats:urgent": "urgent", "cats:spam": "spam"}
+    )[0]
+    assert first.cats == {"urgent": 1.0, "spam": 1.0} and second.cats == {"urgent": 0.0, "spam": 0.0}
+    records, _ = read(tmp_path / "b.csv", "text,spam\na,1\nb,0\nc,\n", columns={"cats:spam": "spam"})
+    assert [record.cats for record in records] == [{"spam": 1.0}, {"spam": 0.0}, None]
+
+
+def test_a_number_of_label_studios_is_a_score_only_if_it_is_called_so(tmp_path):
+    row = {
+        "text": "a b",
+        "kind": {"choices": ["A"]},
+        "id": 1,
+        "annotation_id": 1,
+        "lead_time": 1.0,
+        "ticket_id": 48213,
+        "rating": 4,
+    }
+    (record,), _ = read(tmp_path / "a.json", json.dumps([row]))
+    assert record.number == 4 and set(record.cats) == {"A"}
+
+
+def test_labels_beside_entities_keep_both(tmp_path):
+    row = {"text": "Apple buys", "label": ["deal"], "entities": [{"start": 0, "end": 5, "label": "ORG"}]}
+    (record,), _ = read(tmp_path / "a.jsonl", lines(row))
+    assert set(record.cats) == {"deal"} and [entity.label for entity in record.entities] == ["ORG"]
+
+
+def test_an_attribute_of_an_event_says_nothing_of_entities(tmp_path):
+    (tmp_path / "a.txt").write_text("The pump failed.")
+    (record,), report = read(tmp_path / "a.ann", "T1\tPART 4 8\tpump\nE1\tFAIL:T1\nA1\tNegated E1\n")
+    assert record.entities[0].attributes is None and report.counts["attributes of events and relations left out"] == 1
+
+
+def test_rows_of_a_text_need_not_follow_each_other(tmp_path):
+    content = "text,start,end,label\nApple buys.,0,5,ORG\nx,,,\nApple buys.,6,10,V\n"
+    first, second = read(tmp_path / "a.csv", content)[0]
+    assert len(first.entities) == 2 and second.entities == []
+
+
+@pytest.mark.parametrize("key", ["lable", "Text", "category"])
+def test_a_key_of_column_that_means_nothing_is_refused(tmp_path, key):
+    with pytest.raises(UserError, match=f"--column = '{key}' is not known; allowed: 'text', 'label'"):
+        read(tmp_path / "a.csv", "text,label\na,b\n", columns={key: "label"})
+
+
+@pytest.mark.parametrize("encoding", ["base64", "hex", "rot13", "nothing"])
+def test_what_is_no_encoding_of_text_is_refused(tmp_path, encoding):
+    (tmp_path / "a.txt").write_text("a")
+    for name, content in (("a.csv", "text,label\na,b\n"), ("a.ann", "T1\tX 0 1\ta\n")):
+        with pytest.raises(UserError, match="there is no such encoding of text"):
+            read(tmp_path / name, content, encoding=encoding)
+
+
+def test_a_cell_like_a_python_set_is_a_text(tmp_path):
+    (record,), _ = read(tmp_path / "a.csv", "text,label\n{{1}},A\n")
+    assert record.text == "{{1}}" and read(tmp_path / "b.csv", "text,label\n[1],A\n")[0][0].text == "[1]"
+
+
+# Archives, copies and exports
+
+
+def test_a_tar_that_ends_in_a_zip_is_a_tar_and_damaged_archives_are_named(tmp_path):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("inner.jsonl", lines({"text": "inner", "label": "A"}))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, content in (("a.jsonl", lines({"text": "outer", "label": "A"}).encode()), ("b.zip", inner.getvalue())):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    with pytest.raises(UserError, match=r"b\.zip"):
+        read(tmp_path / "a.tar")
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jsonl", lines(*({"text": f"text {i}", "label": "A"} for i in range(200))))
+    content = bytearray((tmp_path / "bad.zip").read_bytes())
+    content[60:90] = b"\xff" * 30
+    for name, data in (
+        ("bad.zip", bytes(content)),
+        ("bad.bz2", b"BZh91AY&SY" + b"\0" * 40),
+        ("bad.xz", b"\xfd7zXZ\0" + b"\1" * 40),
+    ):
+        with pytest.raises(UserError, match=name):
+            read(tmp_path / name, data)
+
+
+def test_the_copy_of_check_never_replaces_its_source_and_tells_splits_apart(tmp_path):
+    (tmp_path / "a.jsonl").write_text(lines(*({"text": f"text {i * i} of some words", "label": "AB"[i % 2]} for i in range(6))))
+    mtl.convert({"train": tmp_path / "a.jsonl"}, tmp_path / "g" / "train")
+    with pytest.raises(UserError, match="would write over"):
+        fix_data({"train": [tmp_path / "g" / "train" / "train.spacy"]}, tmp_path / "g", lang="en", reading=make_reading())
+    same = {"train": [tmp_path / "a.jsonl"], "dev": [tmp_path / "a.jsonl"]}
+    removed = fix_data(same, tmp_path / "fixed", lang="en", reading=make_reading())
+    assert {one["split"] for one in removed} == {"train"} and len(mtl.read(tmp_path / "fixed" / "dev" / "a.spacy")) == 6
+    (tmp_path / "b.jsonl").write_text(lines({"text": "about US", "label": "A"}, {"text": "about us", "label": "A"}))
+    assert fix_data({"train": [tmp_path / "b.jsonl"]}, tmp_path / "b", lang="en", reading=make_reading()) == []
+
+
+def test_entities_inside_others_are_written_or_counted(tmp_path):
+    record = Record(
+        "University of Oslo", "", entities=[Entity(0, 18, "ORG", {"old": True}), Entity(14, 18, "LOC")], overlapping=True
+    )
+    doc = record_to_doc(record, NLP, Report())
+    export_docs([doc], tmp_path / "a.jsonl", "prodigy")
+    assert len(json.loads((tmp_path / "a.jsonl").read_text())["spans"]) == 2
+    report = export_docs([doc], tmp_path / "a.conll", "conll")
+    assert report.counts["entities off tokens or inside others, which conll does not hold"] == 1
+
+
+def test_split_refuses_files_without_annotation(tmp_path):
+    (tmp_path / "a.jsonl").write_text(lines({"text": "a", "label": None}, {"text": "b", "label": None}))
+    with pytest.raises(UserError, match="no document has an annotation"):
+        split_files([tmp_path / "a.jsonl"], tmp_path / "out", {"train": 0.5, "dev": 0.5})
+
+
+def test_text_files_of_old_macs_have_line_numbers(tmp_path):
+    with pytest.raises(UserError, match="line 3"):
+        read(tmp_path / "a.jsonl", b'{"text": "a", "label": "A"}\r{"text": "b", "label": "A"}\r{"text": }\r')

@@ -171,7 +171,7 @@ def test_bench(pipeline, corpus, tmp_path):
     assert 0.9 * result["seconds"] < sum(result["stages"].values()) <= result["seconds"]
 
 
-def test_steps_are_those_of_the_first_epoch(corpus):
+def test_steps_are_those_of_the_first_epoch(corpus, monkeypatch):
     done = mtl(
         "steps", ROOT / "configs" / "sample.cfg", "--paths.train", corpus / "train.spacy", "--training.batcher.size", "2000"
     )
@@ -180,6 +180,12 @@ def test_steps_are_those_of_the_first_epoch(corpus):
     numbers = [int(word.replace(",", "")) for word in first.split() if word[0].isdigit()]
     assert numbers[1] == 300 and 25 < numbers[0] < 60
     assert [line.split()[0] for line in tasks] == ["categories", "entities", "questions"] and "examples" in tasks[0]
+    overrides = ["--paths.train", corpus / "train.spacy", "--training.batcher.size", "2000"]
+    config = ROOT / "configs" / "sample.cfg"
+    seen = []
+    monkeypatch.setattr("mtl.training.steps.step_seconds", lambda path, given: seen.append(list(given)) or (60.0, 10))
+    result = CliRunner().invoke(app, ["steps", str(config), "--minutes", *map(str, overrides)], catch_exceptions=False)
+    assert seen == [list(map(str, overrides))] and "10 steps (training.max_steps) 10 minutes" in result.output
     done = mtl("steps", "nowhere.cfg")
     assert done.returncode == 1 and "no such file" in done.stderr
 

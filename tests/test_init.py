@@ -100,7 +100,7 @@ def test_domain_text_adds_a_step_and_dev_files_are_converted_beside_train(files)
     assert project["workflows"]["all"] == ["convert", "adapt", "train", "evaluate", "package", "verify"]
     scripts = {command["name"]: command["script"] for command in project["commands"]}
     assert scripts["convert"][0].startswith(
-        "python -m mtl convert ../entities.conll ../entities.conll --task entities --out corpus"
+        "python -m mtl convert ../entities.conll ../entities.conll --task entities --spelling keep --out corpus"
     )
     assert "../domain.txt" in scripts["adapt"][0] and "--decontaminate corpus/dev" in scripts["adapt"][0]
     assert load_config("desk/configs/pipeline.cfg")["paths"]["encoder"] == "training/encoder"

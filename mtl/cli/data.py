@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, List, Optional
 
@@ -21,7 +22,9 @@ from mtl.cli.common import (
     write_report,
 )
 from mtl.errors import UserError
-from mtl.files import check_target
+from mtl.files import check_target, replacing
+
+MOST_TEXTS = 50_000  # of the unlabelled ones that are looked at
 
 
 @app.command()
@@ -62,7 +65,7 @@ def check(
             check_target(target)
     reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
     files = {split: paths for split, paths in (("train", train), ("dev", dev), ("test", test)) if paths}
-    unlabelled = list(stream_documents(text_files(list(map(str, text))))) if text else []
+    unlabelled = list(islice(stream_documents(text_files(list(map(str, text)))), MOST_TEXTS)) if text else []
     result = check_data(
         files, lang=lang, reading=reading, unlabelled=unlabelled, subwords=_subwords(encoder) if encoder else None, window=window
     )
@@ -71,11 +74,13 @@ def check(
     if out is not None:
         write_report(out, result)
     if page is not None:
-        page.write_text(check_page(result), encoding="utf-8")
+        with replacing(page) as partial:
+            partial.write_text(check_page(result), encoding="utf-8")
         typer.echo(f"findings with their texts: {page}")
     if fix is not None:
         removed = fix_data(files, fix, lang=lang, reading=reading)
-        (fix / LOG).write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in removed), encoding="utf-8")
+        with replacing(fix / LOG) as partial:
+            partial.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in removed), encoding="utf-8")
         typer.echo(f"{len(removed):,} documents removed ({fix / LOG}); the others: {fix}. Check them again: mtl check")
     if worst(result) == ERROR or (strict and worst(result) == WARNING):
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ WORD = re.compile(r"\w+")
 UNSAID = dict.fromkeys(map(ord, ".,;:!?\"'()[]{}«»“”„\u2018\u2019…"), " ")  # punctuation
 SHINGLE_WORDS = 5  # near duplicates share most of their n-grams of this length
 PERMUTATIONS = 128  # of a MinHash signature
+MOST_NEAR = 100  # candidates that are compared; of texts made from a template there may be as many as texts
 MARGIN = 0.15  # below the threshold, from which signatures are candidates; their similarity is then computed
 
 
@@ -68,7 +69,11 @@ class NearDuplicates:
         return signature, hashes
 
     def _near(self, signature: Any, hashes: np.ndarray) -> List[int]:
-        return [int(key) for key in sorted(self.index.query(signature)) if self._similarity(int(key), hashes) >= self.threshold]
+        return [
+            int(key)
+            for key in sorted(self.index.query(signature))[:MOST_NEAR]
+            if self._similarity(int(key), hashes) >= self.threshold
+        ]
 
     def _similarity(self, key: int, hashes: np.ndarray) -> float:
         """The Jaccard similarity to a remembered text."""

@@ -10,11 +10,12 @@ from spacy.tokens import Doc
 from mtl.data.docs import GROUP
 from mtl.data.formats.docbin import record_of
 from mtl.data.formats.table import SEPARATORS
-from mtl.data.records import Record, Report
+from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError, check_choice
 from mtl.files import check_target, replacing
 
 HOLDS = 0.5  # degree from which a category is exported where a format knows yes and no only
+BY_TOKEN = ("conll", "datasets")  # formats with a tag for each token
 Documents = Sequence[Tuple[Record, Doc]]
 
 
@@ -44,11 +45,23 @@ def export_docs(docs: Iterable[Doc], out: Path, format: str) -> Report:
         having = sum(value(record) is not None for record, _ in documents)
         if having:
             report.count(f"documents with {kind}" + ("" if kind in held else f", which {format} does not hold"), having)
+    _count_losses(documents, format, report)
     if not any(value(record) is not None for record, _ in documents for kind, value in kinds.items() if kind in held):
         raise UserError(f"--to {format}: it holds {', '.join(held)}, and no document has any")
     with replacing(out, _marker(format)) as partial:
         write(documents, partial)
     return report
+
+
+def _count_losses(documents: Documents, format: str, report: Report) -> None:
+    """Count what of entities a format does not hold."""
+    attributes = sum(bool(entity.attributes) for record, _ in documents for entity in record.entities or ())
+    if attributes and format != "jsonl":
+        report.count(f"entities with attributes, which {format} does not hold", attributes)
+    if format in BY_TOKEN:
+        missing = sum(len(record.entities or ()) - len(doc.ents) for record, doc in documents)
+        if missing:
+            report.count(f"entities off tokens or inside others, which {format} does not hold", missing)
 
 
 def check_export(out: Path, format: str) -> None:
@@ -110,14 +123,17 @@ def _prodigy(documents: Documents) -> Iterator[Dict[str, Any]]:
         ]
         row: Dict[str, Any] = {"text": record.text, "tokens": tokens, "answer": "accept"}
         if record.entities is not None:
-            row["spans"] = [
-                {"start": ent.start_char, "end": ent.end_char, "token_start": ent.start, "token_end": ent.end - 1,
-                 "label": ent.label_}
-                for ent in doc.ents
-            ]  # fmt: skip
+            row["spans"] = [_span(doc, entity) for entity in record.entities]
         if record.cats is not None:
             row |= {"options": [{"id": label, "text": label} for label in record.cats], "accept": labels_of(record)}
         yield row
+
+
+def _span(doc: Doc, entity: Entity) -> Dict[str, Any]:
+    """An entity of Prodigy's, with its tokens if it fits them."""
+    span = doc.char_span(entity.start, entity.end)
+    tokens = {} if span is None else {"token_start": span.start, "token_end": span.end - 1}
+    return {"start": entity.start, "end": entity.end, "label": entity.label, **tokens}
 
 
 def _doccano(documents: Documents) -> Iterator[Dict[str, Any]]:

@@ -85,6 +85,7 @@ def read_labelled(
 def left_out(reports: Sequence[Report]) -> Iterator[str]:
     """What the reports have counted as repaired or left out, a line each."""
     for report in reports:
+        yield from (note for note in report.notes if note.startswith(f"{report.path}: "))  # how the file was read
         for what, count in report.counts.items():
             if any(word in what for word in LOSSES):
                 yield f"{report.path}: {count:,} {what}"

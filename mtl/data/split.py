@@ -64,6 +64,9 @@ def split_files(
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"two files are called {twice!r}, and outputs are named by their files: rename one")
     items = list(read_labelled({path.stem: [path] for path in files}, lang, reading, reports))
+    tasks = [task for task in registered_tasks() if not task.is_auxiliary]
+    if not any(task.is_annotated(item.doc) for item in items for task in tasks):
+        raise UserError(f"{files[0]}: no document has an annotation")
     clusters = make_clusters(items)
     parts = {f"part{i}": 1 / folds for i in range(folds)} if folds else fractions
     written_splits = [f"fold{i}/{part}" for i in range(folds) for part in ("dev", "train")] if folds else list(fractions)

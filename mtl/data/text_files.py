@@ -85,19 +85,22 @@ def stream_lines(path: Path, encoding: str = "utf-8") -> Iterator[Tuple[int, str
         lines: Iterable[Union[bytes, str]] = io.TextIOWrapper(file, codec, newline="") if is_wide else file
         number = 0
         try:
-            for number, line in enumerate(lines, start=1):
-                text = line.decode(codec if number == 1 else codec.removesuffix("-sig")) if isinstance(line, bytes) else line
+            for line in lines:
+                text = line.decode(codec.removesuffix("-sig") if number else codec) if isinstance(line, bytes) else line
                 for part in text.rstrip("\r\n").replace("\r\n", "\n").split("\r"):
+                    number += 1
                     yield number, part
         except UnicodeDecodeError as error:
-            raise _not_encoded(path, number + is_wide, error.object[error.start], codec) from None
+            raise _not_encoded(path, number + 1, error.object[error.start], codec) from None
 
 
 @contextmanager
 def _damage_explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # of the disk, not of what is in the file
         raise UserError(f"{path}: the compressed file is damaged ({error}); copy it again") from error
 
 
@@ -118,18 +121,28 @@ def _open_file(path: Path) -> BufferedReader:
     return file if opener is None else BufferedReader(opener(file))
 
 
+def check_encoding(encoding: str) -> str:
+    """The usual name of an encoding.
+
+    Raises:
+        UserError: There is no such encoding of text.
+    """
+    try:
+        codec = codecs.lookup(encoding)
+        "".encode(codec.name)
+    except LookupError:  # also of base64 and the like, which encode bytes
+        allowed = "utf-8, latin-1, cp1252, utf-16 or another"
+        raise UserError(f"--encoding {encoding!r}: there is no such encoding of text; use {allowed}") from None
+    return codec.name
+
+
 def _codec(start: bytes, path: Path, encoding: str) -> str:
     """How to decode a file that begins so. Refuses binary files.
 
     Raises:
         UserError: It is no text, or there is no such encoding.
     """
-    try:
-        name = codecs.lookup(encoding).name
-    except LookupError:
-        raise UserError(
-            f"--encoding {encoding!r}: there is no such encoding; use utf-8, latin-1, cp1252, utf-16 or another"
-        ) from None
+    name = check_encoding(encoding)
     if name == "utf-8" and start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
     if name == "utf-8" and start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

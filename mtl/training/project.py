@@ -14,12 +14,14 @@ from transformers import AutoModel
 from mtl.data.check.findings import ERROR, worst
 from mtl.data.check.run import check_documents
 from mtl.data.formats.reading import Reading
+from mtl.data.formats.rows import HUB
 from mtl.data.labelled import Labelled, read_labelled
 from mtl.data.records import Report
 from mtl.encoder.pretrained.architecture import max_length
 from mtl.encoder.pretrained.sources import load_pretrained, load_tokenizer
 from mtl.encoder.runtime.device import faster_in_bf16, pick_device
 from mtl.errors import UserError
+from mtl.files import replacing
 from mtl.registry import registered_tasks
 from mtl.sampling.corpus import words_to_encode
 from mtl.training.estimate import training_words_per_second
@@ -78,7 +80,7 @@ class Project:
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise UserError(f"{self.folder}: there is something already; give the name of a new folder")
         for path in [*self.train, *self.dev, *self.test, *self.text]:
-            if not path.exists():
+            if not (path.exists() or str(path).startswith(HUB)):
                 raise UserError(f"{path}: no such file")
         for split, paths in (("dev", self.dev), ("test", self.test)):
             if paths and len(paths) != len(self.train):
@@ -98,6 +100,8 @@ class Project:
 
     def relative(self, path: Path) -> str:
         """The path as seen from the project."""
+        if str(path).startswith(HUB):
+            return str(path)
         return Path(os.path.relpath(path.resolve(), self.folder.resolve())).as_posix()
 
     @property
@@ -159,11 +163,14 @@ def init_project(project: Project) -> Tuple[Plan, Dict[str, Any]]:
     }  # fmt: skip
     if worst(findings) == ERROR and not project.accepts_errors:
         return plan, findings
-    for name, text in files.items():
-        (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (project.folder / name).write_text(text, encoding="utf-8")
-    if project.source:
-        shutil.copytree(encoder, project.folder / SOURCED)
+    if project.folder.exists():
+        project.folder.rmdir()  # it is empty
+    with replacing(project.folder, "project.yml") as partial:
+        for name, text in files.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_text(text, encoding="utf-8")
+        if project.source:
+            shutil.copytree(encoder, partial / SOURCED)
     return plan, findings
 
 

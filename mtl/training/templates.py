@@ -1,6 +1,7 @@
 """The files of a new project, as text with comments."""
 
 import json
+import re
 import shlex
 from typing import TYPE_CHECKING, Any, List
 
@@ -201,12 +202,17 @@ def _convert(project: "Project") -> str:
         for files_of_task in zip(*project.files.values()):
             files = " ".join(shlex.quote(project.relative(path)) for path in files_of_task)
             unseen = " --allow-unseen" if project.accepts_errors else ""
-            script.append(f"python -m mtl convert {files} --task {files_of_task[0].stem} --out corpus{options}{unseen}")
+            task = _slug(files_of_task[0].stem)
+            script.append(f"python -m mtl convert {files} --task {task} --spelling keep --out corpus{options}{unseen}")
     checks = " ".join(f"--{part} corpus/{part}" for part in parts)
     if not project.accepts_errors:
         script.append(f"python -m mtl check {checks}")
     return _command("convert", "Convert the labelled files to spaCy's format and check them", script, sources,
                     [f"corpus/{part}" for part in parts])  # fmt: skip
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def _reading_options(reading: Reading) -> str:

@@ -53,7 +53,7 @@ def shared_texts(items: Sequence[Item]) -> Iterator[Finding]:
         ERROR, "group in two splits", "documents are of a group that is in another split", "split by groups", torn
     )
     what = f"documents share {SIMILARITY:.0%} of their 5-word sequences with one of another split"
-    near = [Place(f"{item.where}: nearly the same as {other.where}", item.text) for item, other in near_pairs(by_text)]
+    near = [Place(f"{item.where}: nearly the same as {others[0].where}", item.text) for item, others in near_pairs(by_text)]
     yield from found_at(WARNING, "nearly the same text in two splits", what, todo, near)
     again = [
         Place(f"{item.where}: the same text and annotation as {earlier.where}", item.text)
@@ -69,8 +69,10 @@ def _across_splits(group: Sequence[Item], how: str) -> List[Place]:
     return [Place(f"{item.where}: {how} {first.where}", item.text) for item in group if item.split != first.split]
 
 
-def near_pairs(by_text: Dict[str, List[Item]]) -> Iterator[Tuple[Item, Item]]:
-    """Documents of dev and test, each with one of another split that it is nearly the same as, but not the same."""
+def near_pairs(by_text: Dict[str, List[Item]]) -> Iterator[Tuple[Item, List[Item]]]:
+    """Documents with those of other splits that they are nearly the same as, but not the same. Training documents are with none:
+    each pair is that of the other document.
+    """
     if len({item.split for group in by_text.values() for item in group}) < 2:
         return
     finder = NearDuplicates(SIMILARITY)
@@ -79,11 +81,11 @@ def near_pairs(by_text: Dict[str, List[Item]]) -> Iterator[Tuple[Item, Item]]:
     with CountProgress("comparing texts", "documents", len(ordered)) as progress:
         for group in progress.over(ordered):
             first = min(group, key=lambda item: item.split != TRAIN)
-            others = (known[number] for number in finder.add(first.text))
-            other = next((other for other in others if other.split != first.split), None)
+            others = [known[number] for number in finder.add(first.text)]
+            others = [other for other in others if other.split != first.split]
             known.append(first)
-            if other is not None:
-                yield first, other
+            if others:
+                yield first, others
 
 
 def repeated(groups: Iterable[Sequence[Item]]) -> Iterator[Tuple[Item, Item]]:

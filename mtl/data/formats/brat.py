@@ -8,6 +8,7 @@ from typing import Dict, Iterator, List, Optional, Tuple, Union
 from mtl.data.formats.mentions import place_mention
 from mtl.data.formats.reading import Reading
 from mtl.data.formats.source import Source
+from mtl.data.formats.unpack import files_in
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
@@ -36,6 +37,9 @@ def read_brat(source: Source, report: Report) -> Iterator[Record]:
     without = [text for text in sorted(path.rglob("*.txt")) if not text.with_suffix(".ann").exists()] if path.is_dir() else []
     if without:
         report.count("texts left out because they have no .ann file", len(without))
+    others = [file for file in files_in(path) if file.suffix not in (".txt", ".ann", ".conf")] if path.is_dir() else []
+    if others:
+        report.note("files of other formats left out", f"{others[0]}: is beside files of brat's, and is left out")
     for file in files:
         yield _record(file, report, source.reading)
 
@@ -69,7 +73,10 @@ def _record(file: Path, report: Report, reading: Reading) -> Record:
                 entities[name] = entity
         elif line[:1] in ("A", "M"):
             target, key, value = _attribute(line, where)
-            attributes.setdefault(target, {})[key] = value
+            if target.startswith("T"):
+                attributes.setdefault(target, {})[key] = value
+            else:
+                left_out["attributes of events and relations"] += 1
         elif line.strip():
             left_out[OTHER_LINES.get(line[0], "other lines")] += 1
     for what, count in left_out.items():

@@ -91,7 +91,7 @@ def _words(sentence: List[Tuple[str, List[str]]], source: Source) -> List[Word]:
             first, last = map(int, fields[0].split("-"))
             inside = first, last
         elif inside[0] <= int(fields[0]) <= inside[1]:
-            if tag and not words[-1][3]:
+            if tag not in ("", "O") and words[-1][3] in ("", "O"):
                 words[-1] = (*words[-1][:3], tag)
             continue
         words.append((where, fields[1], "" if misc.get("SpaceAfter") == "No" else " ", tag))

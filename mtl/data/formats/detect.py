@@ -59,14 +59,14 @@ class Format:
 
 
 def by_row(
-    record: Callable[[Any, str, Report], Union[Record, Iterable[Record], None]], title: str = "the format"
+    record: Callable[[Any, str, Report, Reading], Union[Record, Iterable[Record], None]], title: str = "the format"
 ) -> Callable[..., Iterator[Record]]:
     """A reader that makes documents of one row at a time."""
 
     def read(source: Source, report: Report) -> Iterator[Record]:
         for where, row in source.rows():
             with shaped(where, title):
-                made = record(row, where, report)
+                made = record(row, where, report, source.reading)
                 found = [made] if isinstance(made, Record) else list(made or ())
             for one in found:
                 one.extra |= source.group(row)

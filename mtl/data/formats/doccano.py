@@ -3,7 +3,7 @@
 from typing import Any, Dict, Iterator, List, Optional
 
 from mtl.data.formats.source import Source, shaped
-from mtl.data.formats.spans import as_label
+from mtl.data.formats.spans import as_label, is_entity
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
@@ -17,7 +17,8 @@ def is_doccano(source: Source) -> bool:
     keys = source.key_values()
     label = keys.get("label", keys.get("labels"))
     if isinstance(label, list) and label:
-        return _is_triple(label[0]) or ("label" in keys and all(isinstance(item, str) for item in label))
+        has_rows_of_ours = any(is_entity(item) and "start_offset" not in item for item in _objects(keys.get("entities")))
+        return _is_triple(label[0]) or ("label" in keys and all(isinstance(item, str) for item in label) and not has_rows_of_ours)
     return any("start_offset" in item for item in _objects(keys.get("entities"))) or any(
         "start_offset" in item or {"label", "user"} <= set(item) for item in _objects(keys.get("annotations"))
     )

@@ -124,7 +124,7 @@ def categories(row: Dict[str, Any], report: Report) -> Optional[Dict[str, float]
     if not present:
         return None
     value = row[present[0]]
-    if present == ["label"]:
+    if present == ["label"] and not isinstance(value, list):
         if value == UNLABELLED and not isinstance(value, bool):
             report.count(f"labels of {UNLABELLED}, which stands for 'not labelled'")
             return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 from mtl.data.formats.mentions import UTF16, characters_of_utf16, place_mention
-from mtl.data.formats.names import LABEL_NAMES, LIST_NAMES
+from mtl.data.formats.names import LABEL_NAMES, LIST_NAMES, SCORE_NAMES
 from mtl.data.formats.reading import Reading
 from mtl.data.formats.source import Source, shaped
 from mtl.data.formats.spans import as_label
@@ -97,7 +97,7 @@ def _task(row: Any, where: str, choices: Set[str], report: Report, reading: Read
             values.append((key, value))
         elif isinstance(value, str) and (key in choices or key in CATEGORY_NAMES or key in named):
             values += [(key, {"choices": [value]})] if value else []
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and (key in SCORE_NAMES or key == "score"):
             values.append((key, {"number": value}))
         elif isinstance(value, str):
             texts[key] = value
@@ -153,7 +153,7 @@ def _annotated(text: str, values: List[Value], where: str, report: Report, readi
                 entity.attributes = {**(entity.attributes or {}), name: "|".join(map(str, value["choices"]))}
         elif (chosen := _choices(value)) is not None:
             task.fields[name] = [*task.fields.get(name, []), *chosen]
-        elif isinstance(given := value.get("number", value.get("rating")), (int, float)):
+        elif "start" not in value and isinstance(given := value.get("number", value.get("rating")), (int, float)):
             task.record.number = float(given)
         else:
             report.count(f"results of another kind left out ({', '.join(sorted(set(value) - {'id'})) or 'empty'})")

@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 from typing import FrozenSet, Mapping, Optional, Sequence
 
+from mtl.data.text_files import check_encoding
 from mtl.errors import check_choice, check_range
+from mtl.registry import task_types
 
+COLUMNS = ("text", "label", "labels", "cats", "entities", "spans", "ents", "qas", "questions", "score", "group", "start", "end",
+           "token", "tag", "sentence", "header", "sheet")  # fmt: skip
 LAYOUT = frozenset({"header", "sheet"})  # keys of `Reading.columns` that say where a table is, and no column
 
 
@@ -44,6 +48,9 @@ def make_reading(
     Raises:
         UserError: A repair or the number of sentences is not allowed.
     """
+    check_encoding(encoding)
+    for key in columns or ():
+        check_choice("--column", key.split(":")[0], COLUMNS + tuple(name for task in task_types() for name in task.json_keys))
     for name in repair:
         check_choice("--repair", name, tuple(REPAIRS))
     check_range("--sentences-per-document", sentences, 1)

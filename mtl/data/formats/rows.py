@@ -1,6 +1,7 @@
 """The rows of JSON files, parquet files and Hugging Face data sets, each with its place in the file."""
 
 import json
+import re
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from mtl.data.formats.reading import Reading
 from mtl.data.text_files import parse_json, read_text, stream_lines
 from mtl.errors import UserError
 
+BLANKS = re.compile(r"\s*")
 PARTS = {"passages", "paragraphs", "sentences", "entities", "annotations", "tokens", "spans"}  # of a document
 HUB = "hf:"  # a path that begins so is the name of a data set on the hub
 Row = Tuple[str, Any]  # where it is, and its value
@@ -74,7 +76,7 @@ def _json_values(text: str, where: str) -> Any:
                 values = []
                 break
             values.append(value)
-            position += len(text[position:]) - len(text[position:].lstrip())
+            position = BLANKS.match(text, position).end()  # type: ignore[union-attr]
         if len(values) < 2 or not all(isinstance(value, dict) for value in values):
             raise
         return values

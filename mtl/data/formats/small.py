@@ -51,15 +51,18 @@ def read_dataturks(source: Source, report: Report) -> Iterator[Record]:
             text, annotation = row["content"], row["annotation"]
             record = Record(text, where, cats_complete=True)
             if isinstance(annotation, dict):
-                record.cats = {str(label): 1.0 for label in annotation["label"]}
+                labels = annotation["label"]
+                record.cats = {str(label): 1.0 for label in (labels if isinstance(labels, list) else [labels])}
             elif annotation is not None:
                 items = [
                     {"start": point["start"], "end": point["end"] + 1, "label": label, "text": point["text"]}
-                    for one in annotation for point in one["points"] for label in one["label"]
+                    for one in annotation for point in one["points"]
+                    for label in (one["label"] if isinstance(one["label"], list) else [one["label"]]) or [""]
                 ]  # fmt: skip
                 record.entities = read_entities(items, text, where, report, source.reading)
         except (KeyError, TypeError) as error:
             raise UserError(f"{where}: not in the shape of DataTurks' rows ({type(error).__name__}: {error})") from None
+        record.extra |= source.group(row)
         yield record
 
 
@@ -79,11 +82,15 @@ def read_lighttag(source: Source, report: Report) -> Iterator[Record]:
         try:
             text = row["content"]
             items = [one for one in row.get("annotations") or () if one.get("correct") is not False]
+            if rejected := len(row.get("annotations") or ()) - len(items):
+                report.count("annotations left out because a reviewer rejected them", rejected)
+            if row.get("relations"):
+                report.count("relations left out", len(row["relations"]))
             entities = read_entities(items, text, where, report, source.reading) if "annotations" in row else None
             cats = {str(one["classname"]): 1.0 for one in row.get("classifications") or ()} or None
         except (KeyError, TypeError, ValueError) as error:
             raise error if isinstance(error, UserError) else UserError(f"{where}: {error}") from None
-        yield Record(text, where, cats=cats, cats_complete=True, entities=entities)
+        yield Record(text, where, cats=cats, cats_complete=True, entities=entities, extra=source.group(row))
 
 
 def is_manifest(source: Source) -> bool:
@@ -107,7 +114,7 @@ def read_manifest(source: Source, report: Report) -> Iterator[Record]:
 
 def _manifest_record(row: Dict[str, Any], where: str, report: Report, source: Source) -> Record:
     text = row["source"]
-    record = Record(text, where, cats_complete=True)
+    record = Record(text, where, cats_complete=True, extra=source.group(row))
     for key, about in row.items():
         job = key.removesuffix("-metadata")
         if key == job or job not in row:

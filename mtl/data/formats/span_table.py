@@ -5,8 +5,8 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from mtl.data.formats.conll import scheme_of, tag_prefix, tagged_entities
 from mtl.data.formats.mentions import place_mention
 from mtl.data.formats.names import LABEL_NAMES, MISSING, TEXT_NAMES
-from mtl.data.formats.source import Source
-from mtl.data.formats.spans import ENDS, MENTIONS, STARTS
+from mtl.data.formats.source import Source, shaped
+from mtl.data.formats.spans import ENDS, MENTIONS, STARTS, as_label
 from mtl.data.records import Entity, Record, Report
 from mtl.errors import UserError
 
@@ -43,7 +43,7 @@ def is_span_table(source: Source) -> bool:
 
 
 def read_span_table(source: Source, report: Report) -> Iterator[Record]:
-    """Read the entities of each text, whose rows follow each other. A row without a start says that there are none.
+    """Read the entities of each text, whose rows need not follow each other. A row without a start says that there are none.
 
     Raises:
         UserError: A start or end is no number, or a mention is not at its offsets.
@@ -51,16 +51,13 @@ def read_span_table(source: Source, report: Report) -> Iterator[Record]:
     text_key, start_key, end_key, label_key = _place_columns(source)
     mention_key = next((name for name in source.key_values() if name.lower() in MENTIONS[1:] and name != label_key), None)
     report.notes.append(f"{source.path}: each row is an entity: {start_key!r}, {end_key!r}, {label_key!r} in {text_key!r}")
-    current: Optional[Record] = None
+    records: Dict[str, Record] = {}
     for where, row in source.rows():
         text = str(row[text_key] if row[text_key] is not None else "")
         if not text.strip():
             report.count("rows left out because their text is empty")
             continue
-        if current is None or current.text != text:
-            if current is not None:
-                yield current
-            current = Record(text, where, entities=[], extra=source.group(row))
+        record = records.setdefault(text, Record(text, where, entities=[], extra=source.group(row)))
         if str(row[start_key] if row[start_key] is not None else "").strip().lower() in MISSING:
             continue
         try:
@@ -71,10 +68,10 @@ def read_span_table(source: Source, report: Report) -> Iterator[Record]:
             ) from None
         mention = str(row[mention_key]) if mention_key and row[mention_key] else None
         place = place_mention(text, start, end, mention, where, report, source.reading)
-        if place is not None and current.entities is not None:
-            current.entities.append(Entity(*place, str(row[label_key]).strip()))
-    if current is not None:
-        yield current
+        if place is not None and record.entities is not None:
+            with shaped(where, "a table of entities"):
+                record.entities.append(Entity(*place, as_label(row[label_key], "an entity").strip()))
+    yield from records.values()
 
 
 # Rows that are tokens
@@ -122,4 +119,6 @@ def read_token_table(source: Source, report: Report) -> Iterator[Record]:
             word = str(row[token_key])
             rows.append((where, len(text), len(text) + len(word), str(row[tag_key])))
             text += word + " "
-        yield Record(text[:-1], sentence[0][0], entities=tagged_entities(rows, scheme, repaired))
+        yield Record(
+            text[:-1], sentence[0][0], entities=tagged_entities(rows, scheme, repaired), extra=source.group(sentence[0][1])
+        )

@@ -68,7 +68,8 @@ def _entity(item: Any, text: str, where: str, report: Report, reading: Reading) 
         raise ValueError(f"an entity's start and end must be whole numbers, got {item!r}")
     label = as_label(label, "an entity")
     held = None if attributes is None else _attributes(attributes)
-    if not 0 <= start <= end <= len(text):  # refused when the document is made, with the length of its text
+    looked_for = mention is not None and "offsets" in reading.repair
+    if not looked_for and not 0 <= start <= end <= len(text):  # refused when the document is made, with the length of its text
         return Entity(start, end, label, held)
     place = place_mention(text, start, end, mention, where, report, reading)
     return None if place is None else Entity(*place, label, held)

@@ -2,6 +2,7 @@
 
 from typing import Any, Iterator
 
+from mtl.data.formats.reading import Reading
 from mtl.data.formats.source import Source
 from mtl.data.records import GoldAnswer, Question, Record, Report
 from mtl.errors import UserError
@@ -16,7 +17,7 @@ def is_squad(source: Source) -> bool:
     )  # fmt: skip
 
 
-def squad_records(row: Any, where: str, report: Report) -> Iterator[Record]:
+def squad_records(row: Any, where: str, report: Report, reading: Reading) -> Iterator[Record]:
     """The paragraphs of a SQuAD file, of an article or of a flat row (https://rajpurkar.github.io/SQuAD-explorer), or a row of
     MRQA (https://github.com/mrqa/MRQA-Shared-Task-2019).
 

@@ -2,10 +2,11 @@
 
 import math
 import re
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence, Set
 
 from mtl.data.formats.jsonl import ENTITY_NAMES
 from mtl.data.formats.names import LABEL_NAMES, LIST_NAMES, MISSING, SCORE_NAMES, TEXT_NAMES
+from mtl.data.formats.reading import Reading
 from mtl.data.formats.source import ROW_KINDS, Source
 from mtl.data.formats.spans import is_entity
 from mtl.data.records import Record, Report
@@ -48,12 +49,11 @@ class TableReader:
         self.labels = self._column("labels", lower, () if is_named else LIST_NAMES)
         self.score = self._column("score", lower, () if is_named or self.label or self.labels else SCORE_NAMES)
         self.cats = [name for key, name in source.columns.items() if key.startswith("cats:")]
-        if not (is_named or self.label or self.labels or self.score):
-            self.cats = self._yes_or_no_columns(names)
+        self.blank_is_no: Set[str] = set()
         self.several = [self.labels] if self.labels else []
         self.several += [key for key in source.columns if key.startswith("labels:")]
-        cells = [row[name] for row in source.first_objects for name in self.several if isinstance(row.get(name), str)]
-        self.separator = next((mark for mark in SEPARATORS if any(mark in cell for cell in cells)), SEPARATORS[0])
+        if self.text is not None:
+            self._look(names, finds_categories=not (is_named or self.label or self.labels or self.score))
         if self.text is None:
             raise UserError(
                 f"{source.path}: which column is the text? There are {_list(names)}. Name it: --column text=NAME. {HEADER}"
@@ -80,14 +80,23 @@ class TableReader:
         ]  # fmt: skip
         return long[0] if len(long) == 1 else None
 
-    def _yes_or_no_columns(self, names: Sequence[str]) -> List[str]:
-        """The columns, beside the text, of which every cell says yes or no, and not always the same."""
-        found = []
-        for name in names:
-            cells = {str(row[name] if row[name] is not None else "").strip().lower() for row in self.source.first_objects}
-            if name != self.text and cells <= YES | NO and len(cells) > 1 and name.lower() not in ("id", "index"):
-                found.append(name)
-        return found
+    def _look(self, names: Sequence[str], finds_categories: bool) -> None:
+        """Look through all rows for what the first do not tell: the separator, columns of yes and no, what a blank means."""
+        candidates = [name for name in names if name != self.text and name.lower() not in ("id", "index")]
+        said: Dict[str, Set[str]] = {name: set() for name in (candidates if finds_categories else [])}
+        said |= {f"cats:{name}": set() for name in self.cats}
+        marks: Set[str] = set()
+        for _, row in self.source.rows() if said or self.several else ():
+            for name in [name for name in said if name in row]:
+                said[name].add(_plain(row[name]))
+                if finds_categories and not said[name] <= YES | NO:
+                    del said[name]
+            for name in self.several:
+                marks |= {mark for mark in SEPARATORS if isinstance(row[name], str) and mark in row[name]}
+        self.separator = next((mark for mark in SEPARATORS if mark in marks), SEPARATORS[0])
+        if finds_categories:
+            self.cats = [name for name, cells in said.items() if len(cells) > 1]
+        self.blank_is_no = {name.removeprefix("cats:") for name, cells in said.items() if not cells & NO - {""}}
 
     def described(self) -> str:
         """Which columns are read, for a message."""
@@ -95,7 +104,7 @@ class TableReader:
         parts = [f"{key} = {self.source.columns.get(key, name)!r}" for key, name in read.items() if name]
         return ", ".join([*parts, *(f"category {name!r}" for name in self.cats)])
 
-    def record(self, row: Any, where: str, report: Report) -> Optional[Record]:
+    def record(self, row: Any, where: str, report: Report, reading: Reading) -> Optional[Record]:
         """A document from a row; None if its text is empty.
 
         Raises:
@@ -126,8 +135,14 @@ class TableReader:
                 has_list = True  # an empty one says that none holds
                 cats |= dict.fromkeys(_several(row[name], self.separator), 1.0)
         for name in self.cats:
-            cats[name] = _held(row["cats:" + name] if "cats:" + name in row else row[name], name, where)
+            value = row["cats:" + name] if "cats:" + name in row else row[name]
+            if _plain(value) or name in self.blank_is_no:
+                cats[name] = _held(value, name, where)
         return cats if cats or has_list else None
+
+
+def _plain(value: Any) -> str:
+    return str(value if value is not None else "").strip().lower()
 
 
 def _is_missing(value: Any) -> bool:
@@ -145,7 +160,7 @@ def _several(value: Any, separator: str) -> Iterator[str]:
 
 
 def _held(value: Any, name: str, where: str) -> float:
-    text = str(value if value is not None else "").strip().lower()
+    text = _plain(value)
     if text in YES or text in NO:
         return float(text in YES)
     degree = as_number(value)

@@ -83,9 +83,11 @@ def _literal(cell: Any) -> Any:
         return cell
     for parse in (json.loads, ast.literal_eval):
         try:
-            return parse(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            value = parse(text)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
+        is_number = isinstance(value, list) and len(value) == 1 and isinstance(value[0], (int, float))  # "[1]" is a text
+        return cell if is_number else value
     return cell
 
 

@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from mtl.data.formats.conll import tagged_entities
 from mtl.data.formats.jsonl import categories
 from mtl.data.formats.names import TAG_NAMES, TOKEN_NAMES
+from mtl.data.formats.reading import Reading
 from mtl.data.formats.source import Source
 from mtl.data.formats.spans import as_label
 from mtl.data.records import Entity, Record, Report
@@ -42,7 +43,7 @@ def _span_key(row: Dict[str, Any]) -> Optional[str]:
     return next((name for name in SPAN_NAMES if isinstance(row.get(name), list) and not _are_tags(row[name])), None)
 
 
-def token_record(row: Any, where: str, report: Report) -> Record:
+def token_record(row: Any, where: str, report: Report, reading: Reading) -> Record:
     """A document from tokens and IOB tags, or spans of tokens; tokens are joined by spaces.
 
     Raises:
@@ -69,7 +70,11 @@ def token_record(row: Any, where: str, report: Report) -> Record:
             f"{where}: {key} are numbers, whose names are not in the file; save the data set as parquet, which keeps them"
         )
     rows = [(where, start, end, str(tag)) for (start, end), tag in zip(places, tags)]
-    return Record(text, where, cats=cats, cats_complete=True, entities=tagged_entities(rows))
+    return Record(text, where, cats=cats, cats_complete=True, entities=tagged_entities(rows, repaired=_repaired(report, reading)))
+
+
+def _repaired(report: Report, reading: Reading) -> Optional[Report]:
+    return report if "tags" in reading.repair else None
 
 
 def _fits(words: Sequence[str], text: str) -> bool:
@@ -134,7 +139,7 @@ def _is_pair(row: Any) -> bool:
     return isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], dict)
 
 
-def spacy_json_records(row: Any, where: str, report: Report) -> Iterator[Record]:
+def spacy_json_records(row: Any, where: str, report: Report, reading: Reading) -> Iterator[Record]:
     """The documents of a row.
 
     Raises:
@@ -145,7 +150,7 @@ def spacy_json_records(row: Any, where: str, report: Report) -> Iterator[Record]
             if pair is None:
                 report.count("texts left out because nobody has annotated them")
             else:
-                yield from spacy_json_records(pair, f"{where}, annotation {number}", report)
+                yield from spacy_json_records(pair, f"{where}, annotation {number}", report, reading)
         return
     if _is_pair(row):
         yield _pair_record(row[0], row[1], where)
@@ -153,7 +158,7 @@ def spacy_json_records(row: Any, where: str, report: Report) -> Iterator[Record]
     if not isinstance(row, dict) or not isinstance(row.get("paragraphs"), list):
         raise UserError(f'{where}: a pair [text, {{...}}] or an object with "paragraphs" is needed')
     for number, paragraph in enumerate(row["paragraphs"], start=1):
-        yield _paragraph_record(paragraph, f"{where}, paragraph {number}")
+        yield _paragraph_record(paragraph, f"{where}, paragraph {number}", _repaired(report, reading))
 
 
 def _pair_record(text: str, annotation: Dict[str, Any], where: str) -> Record:
@@ -177,7 +182,7 @@ def _degree(value: Any) -> float:
     return degree
 
 
-def _paragraph_record(paragraph: Dict[str, Any], where: str) -> Record:
+def _paragraph_record(paragraph: Dict[str, Any], where: str, repaired: Optional[Report]) -> Record:
     try:
         tokens = [token for sentence in paragraph.get("sentences", ()) for token in sentence["tokens"]]
         raw = paragraph.get("raw") or ""
@@ -188,5 +193,5 @@ def _paragraph_record(paragraph: Dict[str, Any], where: str) -> Record:
         raise UserError(f"{where}: not in the shape of spaCy's training JSON ({type(error).__name__}: {error})") from None
     is_tagged = any(tag != "-" for tag in tags)
     rows = [(where, start, end, re.sub("^-$", "O", str(tag))) for (start, end), tag in zip(places, tags)]
-    entities = tagged_entities(rows) if is_tagged else None
+    entities = tagged_entities(rows, repaired=repaired) if is_tagged else None
     return Record(text, where, cats=cats, entities=entities, entities_complete="-" not in tags)

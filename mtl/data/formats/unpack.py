@@ -1,19 +1,23 @@
 """Archives and folders of labelled files: which files there are. An archive is unpacked to a folder that is then removed."""
 
+import lzma
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Iterator, List, Tuple
 
 from mtl.errors import UserError
 
+DAMAGED = (zlib.error, lzma.LZMAError)
 MAX_FILES = 100_000  # in an archive
 MAX_BYTES = 20 << 30  # unpacked
 MAX_RATIO = 200  # unpacked to packed; text reaches about 30
 FREE_BYTES = 100 << 20  # up to which the ratio does not matter
 BLOCK = 1 << 20
+ZIP = b"PK\x03\x04"  # a zip archive begins with it
 Member = Tuple[str, int, IO[bytes]]  # name, size, content
 
 
@@ -32,7 +36,7 @@ def is_archive(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         start = file.read(4)
-    if start == b"PK\x03\x04":
+    if start == ZIP:
         return not is_excel(path)
     return tarfile.is_tarfile(path)
 
@@ -57,7 +61,7 @@ def unpacked(path: Path) -> Iterator[Path]:
         folder = Path(name)
         try:
             _unpack(path, folder)
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError, NotImplementedError, *DAMAGED) as error:
             raise UserError(f"{path}: the archive cannot be unpacked ({error})") from error  # a password is a RuntimeError
         files = files_in(folder)
         if not files:
@@ -77,6 +81,8 @@ def _unpack(path: Path, folder: Path) -> None:
             )
         target = folder.joinpath(*_safe_parts(name, path))
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            raise UserError(f"{path}: {name!r} is in the archive twice")
         with content, target.open("wb") as out:
             left = size
             while left > 0 and (block := content.read(min(BLOCK, left))):  # never more than was announced
@@ -86,7 +92,9 @@ def _unpack(path: Path, folder: Path) -> None:
 
 def _members(path: Path) -> Iterator[Member]:
     """The files of an archive; hidden ones and those of macOS are left out."""
-    if zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        is_zip = file.read(4) == ZIP  # `zipfile.is_zipfile` looks at the end, where a tar may have a zip
+    if is_zip:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if not info.is_dir() and not _is_hidden(info.filename):

@@ -42,7 +42,7 @@ def read_webanno(source: Source, report: Report) -> Iterator[Record]:
         report.count("layers of relations and chains left out", relations)
     text, units = "", 0
     spans: Dict[Tuple[str, str], Entity] = {}
-    last_sentence = ""
+    last_sentence, start, token_begin = "", 0, 0
     for number, line in lines:
         if not line.strip() or line.startswith("#"):
             continue
@@ -51,9 +51,11 @@ def read_webanno(source: Source, report: Report) -> Iterator[Record]:
         try:
             begin, end = map(int, fields[1].split("-"))
             sentence, token = fields[0].split("-", 1)
-            values = fields[column].split("|")
+            values = re.split(r"(?<!\\)\|", fields[column])
         except (ValueError, IndexError):
             raise UserError(f"{where}: not a line of WebAnno TSV: {line[:60]!r}") from None
+        if "." in token and not text:
+            raise UserError(f"{where}: a part of a token before any token")
         if "." not in token:  # a line of a part of a token repeats its text
             gap = begin - units
             text += ("\n" * gap if sentence != last_sentence and text else " " * gap) + fields[2]
