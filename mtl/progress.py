@@ -1,5 +1,6 @@
 """Progress as a user sees it: lines, lines that overwrite themselves, the steps of a training run. No spaCy."""
 
+import io
 import logging
 import sys
 import time
@@ -9,6 +10,7 @@ from tqdm import tqdm
 
 Echo = Callable[[str], None]  # shows a line
 SECONDS_BETWEEN_LINES = 30.0  # if there is no terminal to draw a bar on
+LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {rate_fmt}{postfix}, {remaining} left"  # of a `Bar` without a terminal
 SECONDS_BEFORE_BAR = 2.0  # of work that counts items
 T = TypeVar("T")
 
@@ -44,6 +46,33 @@ def show_progress(line: str) -> None:
     if sys.stderr.isatty() and not Verbosity.quiet:
         sys.stderr.write(line)
         sys.stderr.flush()
+
+
+class _Lines(io.TextIOBase):
+    """A stream to which a bar is drawn that takes its states as lines."""
+
+    def __init__(self, stream: IO) -> None:
+        self.stream = stream
+
+    def write(self, state: str) -> int:
+        """Write a line, unless it is blank, as what clears a bar is."""
+        if state.strip():
+            self.stream.write(state.strip() + "\n")
+            self.stream.flush()
+        return len(state)
+
+
+class Bar(tqdm):
+    """tqdm's bar; where there is no terminal, a plain line every 30 seconds. Nothing if the program is to be quiet."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        stream: IO = settings.setdefault("file", sys.stderr)
+        settings["disable"] = settings.get("disable", False) or Verbosity.quiet
+        if not stream.isatty():
+            seconds = Verbosity.seconds
+            settings |= {"file": _Lines(stream), "mininterval": seconds, "maxinterval": seconds, "delay": seconds}
+            settings |= {"bar_format": LINE, "leave": False}
+        super().__init__(*args, **settings)
 
 
 class CountProgress:

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import time
 
 import pytest
 import spacy
@@ -13,7 +14,7 @@ from spacy.util import load_config
 
 from mtl import progress
 from mtl.data.docs import write_docs
-from mtl.progress import CountProgress, StepProgress, show_progress
+from mtl.progress import Bar, CountProgress, StepProgress, show_progress
 from mtl.training.evaluation import evaluate_watched
 from mtl.training.logger import console_logger, words_seen
 from mtl.training.run import train_config
@@ -241,3 +242,20 @@ def test_a_long_evaluation_shows_its_progress(config, monkeypatch, capsys):
     evaluate_watched(nlp, examples)
     assert "scoring: 2 of 3 documents" in capsys.readouterr().err
     assert "pipe" not in vars(nlp)
+
+
+def test_a_bar_is_plain_lines_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setattr(progress.Verbosity, "seconds", 0.05)
+    stream = io.StringIO()
+    for _ in Bar(range(5), desc="read", unit="document", file=stream):
+        time.sleep(0.04)
+    lines = stream.getvalue().splitlines()
+    assert 1 <= len(lines) <= 4 and "\r" not in stream.getvalue()
+    assert re.fullmatch(r"read: \d of 5 document, +[\d.]+document/s, 00:0\d left", lines[0]), lines[0]
+    quick = io.StringIO()
+    monkeypatch.setattr(progress.Verbosity, "seconds", 30.0)
+    list(Bar(range(5), desc="read", file=quick))
+    assert quick.getvalue() == ""
+    terminal = Terminal()
+    list(Bar(range(5), desc="read", file=terminal))
+    assert "read: 100%" in terminal.getvalue()

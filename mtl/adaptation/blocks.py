@@ -12,14 +12,13 @@ import numpy as np
 from datasets import Dataset, Features, Value, disable_progress_bars, load_from_disk
 from datasets import Sequence as DatasetSequence
 from tokenizers import Encoding
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from mtl.adaptation.cleaning import CleanReport, CleanSettings, clean, labelled_files
 from mtl.adaptation.text import stream_documents, text_files
 from mtl.errors import UserError
 from mtl.files import read_json, replacing, sha256_of, write_json
-from mtl.progress import Echo
+from mtl.progress import Bar, Echo
 
 FORMAT = 5  # of the shards; shards of another format are not used
 CHUNK_CHARACTERS = 1 << 20  # tokenized at once, on all cores: 100 MB of encodings
@@ -161,7 +160,7 @@ def _write(
     """
     report = CleanReport()
     source = ", ".join(map(str, files[:3])) + (" ..." if len(files) > 3 else "")  # for messages
-    documents: Iterable[str] = tqdm(stream_documents(files), unit=" documents", desc="read", mininterval=1.0)
+    documents: Iterable[str] = Bar(stream_documents(files), unit=" documents", desc="read", mininterval=1.0)
     counted = _CountedDocuments(documents if cleaning is None else clean(documents, cleaning, report))
     if cleaning is None:
         for _ in counted:
@@ -177,7 +176,7 @@ def _write(
     for part, is_selected in (("train", ~is_held_out), ("held_out", is_held_out)):
         if not is_selected.any():
             continue
-        with tqdm(total=len(is_selected), unit=" documents", desc=f"tokenize ({part})", mininterval=1.0) as bar:
+        with Bar(total=len(is_selected), unit=" documents", desc=f"tokenize ({part})", mininterval=1.0) as bar:
             arguments = {
                 "files": files, "is_selected": is_selected, "tokenizer": tokenizer, "block_size": settings.block_size, "bar": bar,
             }  # fmt: skip
@@ -245,7 +244,7 @@ def _held_out(documents: int, settings: BlockSettings, source: str) -> np.ndarra
 
 
 def _blocks(
-    files: List[Path], is_selected: np.ndarray, tokenizer: PreTrainedTokenizerFast, block_size: int, bar: tqdm
+    files: List[Path], is_selected: np.ndarray, tokenizer: PreTrainedTokenizerFast, block_size: int, bar: Bar
 ) -> Iterator[Dict[str, np.ndarray]]:
     """Pack the selected documents, each closed by the separator (a decoder's end of text), into blocks."""
     prefix, suffix = special_ids(tokenizer)
@@ -274,7 +273,7 @@ def _as_stored(block: Dict[str, np.ndarray], types: Dict[str, str]) -> Dict[str,
 
 
 def _encoded(
-    files: List[Path], is_selected: np.ndarray, tokenizer: PreTrainedTokenizerFast, bar: tqdm
+    files: List[Path], is_selected: np.ndarray, tokenizer: PreTrainedTokenizerFast, bar: Bar
 ) -> Iterator[List[Encoding]]:
     """The encodings of the selected documents, many at a time."""
     texts: List[str] = []

@@ -4,14 +4,11 @@ import sys
 from types import TracebackType
 from typing import Any, Dict, Optional, Type
 
-from tqdm import tqdm
-
 from mtl import distributed
 from mtl.adaptation.checkpoint import Progress
 from mtl.adaptation.monitor import perplexities
 from mtl.adaptation.phases import Phase
-
-LOG_SECONDS = 10.0  # between updates if the output goes to a file, which keeps every line
+from mtl.progress import Bar
 
 
 class ProgressBar:
@@ -25,9 +22,8 @@ class ProgressBar:
 
     def __init__(self, total: int, done: int, minutes: float = 0.0) -> None:
         self.planned, self.minutes = total, minutes
-        seconds = 0.1 if sys.stderr.isatty() else LOG_SECONDS
         is_hidden = not distributed.is_main()
-        self.bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, mininterval=seconds, disable=is_hidden)
+        self.bar = Bar(total=total, initial=done, unit="step", dynamic_ncols=True, disable=is_hidden)
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -56,7 +52,7 @@ class ProgressBar:
         line = ", ".join(f"{text} {value:.2f}" for text, value in perplexities(evaluation["losses"]).items())
         scores = ", ".join(f"{task} {100 * score:.1f}" for task, score in evaluation.get("probe", {}).items())
         suffix = f"; probe, {scores}" if scores else ""
-        self.bar.write(f"step {evaluation['step']:,}: perplexity, {line}{suffix}", file=sys.stderr)
+        Bar.write(f"step {evaluation['step']:,}: perplexity, {line}{suffix}", file=sys.stderr)
 
 
 def expected_steps(progress: Progress, planned: int, minutes: float) -> int:

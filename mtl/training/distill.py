@@ -13,7 +13,6 @@ from spacy.training import Example
 from spacy.training.batchers import minibatch_by_words
 from spacy.util import load_model
 from thinc.api import fix_random_seed
-from tqdm import tqdm
 
 from mtl.data.docs import read_docs
 from mtl.encoder.component import Transformer
@@ -21,7 +20,7 @@ from mtl.encoder.model.encoder import Encoder
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, write_json
 from mtl.optimization import warmup_linear
-from mtl.progress import Echo
+from mtl.progress import Bar, Echo
 from mtl.registry import heads_of
 from mtl.sampling.corpus import count_encoded_words, make_example, words_to_encode
 from mtl.tasks.teacher import Teacher, TeacherSettings
@@ -174,7 +173,7 @@ def train_student(student: Language, references: List[Doc], settings: DistillSet
                 yield make_example(student, reference)
 
     batches = minibatch_by_words(examples(), WORDS_PER_STEP, get_length=count_encoded_words)
-    for batch in tqdm(islice(batches, steps), total=steps, unit="step", desc=name, mininterval=1.0):
+    for batch in Bar(islice(batches, steps), total=steps, unit="step", desc=name, mininterval=1.0):
         student.update(batch, sgd=optimizer, drop=0.0)
         take_due_steps(student)  # at this step's learning rate
         optimizer.step_schedules()

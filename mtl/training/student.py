@@ -12,7 +12,6 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import load_model
 from thinc.api import Config
-from tqdm import tqdm
 
 from mtl.adaptation.cleaning import CleanReport, CleanSettings, clean
 from mtl.data.docs import read_docs, write_docs
@@ -21,7 +20,7 @@ from mtl.encoder.pretrained.sources import load_config
 from mtl.encoder.runtime.device import free_memory
 from mtl.errors import UserError, check_range
 from mtl.files import check_target, replacing, workplace, write_json
-from mtl.progress import Echo
+from mtl.progress import Bar, Echo
 from mtl.registry import Task, heads_of, task_types
 from mtl.timing import machine
 from mtl.training.confidence import require_precision
@@ -237,7 +236,7 @@ def _write_texts(
 
     def documents() -> Iterator[Doc]:
         cleaned = clean(texts, CleanSettings(decontaminate=[str(path) for path in dev]), report)
-        for text in tqdm(cleaned, unit=" documents", desc="texts", mininterval=1.0):
+        for text in Bar(cleaned, unit=" documents", desc="texts", mininterval=1.0):
             doc = nlp.make_doc(text)
             doc = doc if len(doc) <= MAX_TOKENS else doc[:MAX_TOKENS].as_doc()
             for task in tasks:
