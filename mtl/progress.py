@@ -66,7 +66,8 @@ class Bar(tqdm):
     """tqdm's bar; where there is no terminal, a plain line every 30 seconds. Nothing if the program is to be quiet."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        stream: IO = settings.setdefault("file", sys.stderr)
+        stream: IO = settings.get("file") or sys.stderr
+        settings["file"] = stream
         settings["disable"] = settings.get("disable", False) or Verbosity.quiet
         if not stream.isatty():
             seconds = Verbosity.seconds
