@@ -273,6 +273,28 @@ def recipe() -> str:
     return markdown(header, rows) + "\n\n" + source("gain/recipe")
 
 
+def reading() -> str:
+    """How fast labelled files are read, converted and checked."""
+    result = read("data/reading")
+    titles = {
+        "read": "read",
+        "convert": "convert, all cores",
+        "check": "check",
+        "conll": "convert 70,000 tokens of CoNLL without bounds",
+    }
+    rows = [
+        [
+            titles.get(row["part"], row["part"]),
+            f"{row['seconds']:.1f}",
+            f"{row['megabytes'] / row['seconds']:.1f}",
+            f"{row['peak_mb']:,.0f}",
+        ]
+        for row in result["parts"]
+    ]
+    header = [f"{result['documents']:,} documents of {result['words']} words, JSON Lines", "seconds", "MB/s", "peak memory, MB"]
+    return markdown(header, rows) + "\n\n" + source("data/reading")
+
+
 TABLES: Dict[str, Callable[[], str]] = {
     "sample_recipe": sample_recipe,
     "recipe": recipe,
@@ -296,6 +318,7 @@ TABLES: Dict[str, Callable[[], str]] = {
     "sharing": lambda: differences("training/sharing_biomedical", "alone", "together"),
     "steps": steps,
     "startup": startup,
+    "reading": reading,
 }
 
 

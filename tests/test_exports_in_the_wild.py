@@ -302,8 +302,10 @@ def test_a_column_that_holds_no_tags_is_refused(tmp_path):
     content = "\n".join(f"word{i} x type{i}" for i in range(100))
     with pytest.raises(UserError, match=r"the tags, such as 'type0'.*--column tag=2"):
         read(tmp_path / "a.txt", content, format="conll")
-    with pytest.raises(UserError, match="--column text=Word: give the number of the column"):
-        read(tmp_path / "a.txt", "a B-X\n", columns={"text": "Word"})
+    with pytest.raises(UserError, match="--column tag=Word: give the number of the column"):
+        read(tmp_path / "a.txt", "a B-X\n", columns={"tag": "Word"})
+    with pytest.raises(UserError, match="--column text=Word: no file has 'Word'"):  # which may be a column of another file
+        mtl.read(tmp_path / "a.txt", columns={"text": "Word"})
 
 
 # Tables

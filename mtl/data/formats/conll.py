@@ -111,11 +111,12 @@ def _has_types(rows: List[List[str]]) -> bool:
 
 def _columns(source: Source, report: Report) -> Tuple[int, int]:
     """The columns of the token and the tag, from 0; -1 for the last."""
-    source.found |= {"text", "tag"} & set(source.columns)
     given = [source.columns.get(key, "") for key in ("text", "tag")]
-    for key, value in zip(("text", "tag"), given):
-        if value and not (value.isdigit() and int(value) > 0):
-            raise UserError(f"{source.path}: --column {key}={value}: give the number of the column, from 1")
+    if not given[0].isdecimal():
+        given[0] = ""  # the name of a column of another file
+    if given[1] and not (given[1].isdecimal() and int(given[1]) > 0):
+        raise UserError(f"{source.path}: --column tag={given[1]}: give the number of the column, from 1")
+    source.found |= {key for key, value in zip(("text", "tag"), given) if value}
     rows = _sampled(source)
     width = min(map(len, rows), default=2)
     tags = _tag_columns(rows)
