@@ -73,7 +73,7 @@ JSON_FORMATS = {
 
 
 @pytest.mark.parametrize("name", JSON_FORMATS)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_a_value_of_another_type_is_an_error_of_the_file(tmp_path_factory, name, data):
     value = JSON_FORMATS[name]

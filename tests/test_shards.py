@@ -44,6 +44,7 @@ def test_processes_and_shards_change_nothing(tmp_path, target):
     assert first[1]["documents"] == 23 and first[1]["words in the longest question"] == 24  # a largest, no sum
 
 
+@pytest.mark.slow
 def test_an_error_in_a_process_is_that_of_the_file(tmp_path):
     files = write(tmp_path, 23, {"text": "a", "entities": [[0, 9, "X"]]})
     with pytest.raises(UserError, match=r"train.jsonl, line 24: entity X at 0:9 lies outside the text"):
