@@ -50,8 +50,8 @@ def convert(
     """Convert labelled files to spaCy's format and check them.
 
     \b
-    Formats: JSON Lines, Prodigy, Doccano, Label Studio, brat, BioC, PubTator, SQuAD, MRQA, CoNLL/IOB, tokens and tags, spaCy v2
-    and DocBin, CSV, Excel, parquet.
+    Formats: exports of Prodigy, Label Studio, Doccano, brat, INCEpTION and others, CoNLL, SQuAD, BioC, spaCy, CSV, Excel, parquet;
+    in files, folders or archives. `mtl formats` lists them.
     Checks: character offsets, labels, and documents that occur in two splits.
     Example: mtl convert train.jsonl dev.jsonl test.jsonl --out corpus/spacy
     """
