@@ -50,8 +50,8 @@ def convert(
     """Convert labelled files to spaCy's format and check them.
 
     \b
-    Formats: exports of Prodigy, Label Studio, Doccano, brat, INCEpTION and others, CoNLL, SQuAD, BioC, spaCy, CSV, Excel, parquet;
-    in files, folders or archives. `mtl formats` lists them.
+    Formats: exports of Prodigy, Label Studio, Doccano, brat, INCEpTION and others, CoNLL, SQuAD, BioC, spaCy, CSV, Excel and
+    parquet, in files, folders or archives. `mtl formats` lists them.
     Checks: character offsets, labels, and documents that occur in two splits.
     Example: mtl convert train.jsonl dev.jsonl test.jsonl --out corpus/spacy
     """
