@@ -276,7 +276,7 @@ def test_categories_that_are_identifiers_are_refused_before_memory_is_full(tmp_p
 
 def test_names_of_tasks_stay_in_the_folder(tmp_path):
     (tmp_path / "a.jsonl").write_text(lines({"text": "a", "label": "A"}))
-    for name in ("/tmp/x", "../evil"):
+    for name in ("/evil", "../evil"):
         result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.jsonl"), "--task", name, "--out", str(tmp_path / "out")])
         assert result.exit_code != 0 and "--task" in str(result.exception)
 

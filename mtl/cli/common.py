@@ -1,10 +1,12 @@
 """What the commands share: the application and its help, reading arguments, writing reports."""
 
+import inspect
 import json
 import sys
+from functools import wraps
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Optional, Tuple
+from typing import Annotated, Any, Callable, Dict, List, Optional, Tuple
 
 import typer
 from typer.core import TyperGroup
@@ -41,19 +43,54 @@ class SectionedGroup(TyperGroup):
                 )
 
 
-# Options of the commands that read labelled files.
-FormatOption = Annotated[str, typer.Option("--format", help="Input format, if it is not recognised; a wrong name lists all.")]
-ColumnOption = Annotated[
-    List[str], typer.Option("--column", help="What a column or key is: text=Body, label=Type, cats=urgent (repeatable).")
-]
-EncodingOption = Annotated[str, typer.Option("--encoding", help="Encoding of text files, such as cp1252.")]
-RepairOption = Annotated[
-    List[str], typer.Option("--repair", help="Repair offsets, tags or text in place of refusing them (repeatable).")
-]
-SentencesOption = Annotated[
-    int, typer.Option("--sentences-per-document", help="For CoNLL files that do not say where documents end.")
-]
 LangOption = Annotated[str, typer.Option("--lang", help="Language code of the tokenizer, as in spacy.blank.")]
+# Options of the commands that read labelled files: name -> annotation, default.
+READING_OPTIONS: Dict[str, Tuple[Any, Any]] = {
+    "format": (
+        Annotated[str, typer.Option("--format", help="Input format, if it is not recognised; a wrong name lists all.")], "auto"
+    ),
+    "column": (
+        Annotated[
+            List[str], typer.Option("--column", help="What a column or key is: text=Body, label=Type, cats=urgent (repeatable).")
+        ], [],
+    ),
+    "encoding": (Annotated[str, typer.Option("--encoding", help="Encoding of text files, such as cp1252.")], "utf-8"),
+    "repair": (
+        Annotated[
+            List[str], typer.Option("--repair", help="Repair offsets, tags or text in place of refusing them (repeatable).")
+        ], [],
+    ),
+    "sentences": (
+        Annotated[int, typer.Option("--sentences-per-document", help="For CoNLL files that do not say where documents end.")], 1
+    ),
+}  # fmt: skip
+
+
+def reads_files(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of reading labelled files, which it gets as its argument `reading`."""
+    own = inspect.signature(command)
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for name, (annotation, default) in READING_OPTIONS.items()
+    ]
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in own.parameters.values() if parameter.name != "reading"
+    ]  # fmt: skip
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        from mtl.data.formats.reading import make_reading
+
+        names = {name: given.pop(name) for name in READING_OPTIONS}
+        columns = parse_columns(names["column"])
+        reading = make_reading(names["format"], columns, names["encoding"], names["repair"], names["sentences"])
+        command(**given, reading=reading)
+
+    run.__signature__ = own.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*parameters, *options]}
+    return run
+
 
 app = typer.Typer(
     name="mtl",

@@ -8,34 +8,20 @@ from typing import Any, Dict, List, Optional
 
 import typer
 
-from mtl.cli.common import (
-    ColumnOption,
-    EncodingOption,
-    FormatOption,
-    LangOption,
-    RepairOption,
-    SentencesOption,
-    app,
-    can_ask,
-    parse_columns,
-    write_report,
-)
+from mtl.cli.common import LangOption, app, can_ask, reads_files, write_report
 from mtl.errors import UserError, check_choice
 
 MAX_NOTES = 5  # of each file
 
 
 @app.command()
+@reads_files
 def convert(
     files: List[Path] = typer.Argument(..., help="Labelled files: training data first, then dev, then test."),
     out: Path = typer.Option(..., "--out", "-o", help="Output folder."),
     names: str = typer.Option("train,dev,test", help="Names of the output files, in the order of the input files."),
     task: str = typer.Option("", help="Write OUT/train/TASK.spacy instead of OUT/train.spacy."),
-    format: FormatOption = "auto",
-    column: ColumnOption = [],
-    encoding: EncodingOption = "utf-8",
-    repair: RepairOption = [],
-    sentences: SentencesOption = 1,
+    reading: Any = None,
     lang: LangOption = "en",
     shard_size: int = typer.Option(
         0, help="Write folders of files with this many documents each, which stream from disk. 0: one file."
@@ -55,8 +41,6 @@ def convert(
     Checks: character offsets, labels, and documents that occur in two splits.
     Example: mtl convert train.jsonl dev.jsonl test.jsonl --out corpus/spacy
     """
-    from mtl.data.formats.reading import make_reading
-
     splits = [name.strip() for name in names.split(",")]
     if len(files) > len(splits):
         raise UserError(f"{len(files)} files, but {len(splits)} names: give a name for each file with --names")
@@ -65,7 +49,6 @@ def convert(
     if task and not re.fullmatch(r"\w[\w.-]*", task):
         raise UserError(f"--task {task!r}: the name consists of letters, digits, '-', '_' and '.'")
     paths = _output_paths(out, splits, task, is_sharded=shard_size > 0)
-    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
     started = time.perf_counter()
     reports = _converted(
         dict(zip(splits, files)),

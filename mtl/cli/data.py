@@ -8,19 +8,7 @@ from typing import Any, Callable, List, Optional
 
 import typer
 
-from mtl.cli.common import (
-    ColumnOption,
-    EncodingOption,
-    FormatOption,
-    LangOption,
-    RepairOption,
-    SentencesOption,
-    app,
-    load_pipeline,
-    parse_columns,
-    parse_setting,
-    write_report,
-)
+from mtl.cli.common import LangOption, app, load_pipeline, parse_setting, reads_files, write_report
 from mtl.errors import UserError
 from mtl.files import check_target, replacing
 
@@ -28,15 +16,12 @@ MOST_TEXTS = 50_000  # of the unlabelled ones that are looked at
 
 
 @app.command()
+@reads_files
 def check(
     train: List[Path] = typer.Option(..., help="Training files of all tasks, of any format or converted (repeatable)."),
     dev: List[Path] = typer.Option([], help="Dev files (repeatable)."),
     test: List[Path] = typer.Option([], help="Test files (repeatable)."),
-    format: FormatOption = "auto",
-    column: ColumnOption = [],
-    encoding: EncodingOption = "utf-8",
-    repair: RepairOption = [],
-    sentences: SentencesOption = 1,
+    reading: Any = None,
     lang: LangOption = "en",
     strict: bool = typer.Option(False, help="Fail on warnings as well."),
     text: List[Path] = typer.Option([], help="Unlabelled domain text, to see if it is of the same domain (repeatable)."),
@@ -58,12 +43,10 @@ def check(
     from mtl.data.check.findings import ERROR, WARNING, check_lines, check_page, worst
     from mtl.data.check.fix import LOG, fix_data
     from mtl.data.check.run import check_data
-    from mtl.data.formats.reading import make_reading
 
     for target in (out, page):
         if target is not None:
             check_target(target)
-    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
     files = {split: paths for split, paths in (("train", train), ("dev", dev), ("test", test)) if paths}
     unlabelled = list(islice(stream_documents(text_files(list(map(str, text)))), MOST_TEXTS)) if text else []
     result = check_data(
@@ -96,16 +79,13 @@ def _subwords(encoder: str) -> Callable[[str], int]:
 
 
 @app.command()
+@reads_files
 def split(
     files: List[Path] = typer.Argument(..., help="Labelled files of any format: one with all tasks, or one for each."),
     out: Path = typer.Option(..., "--out", "-o", help="Output folder."),
     fractions: str = typer.Option("train=0.8,dev=0.1,test=0.1", help="Fraction of the documents in each split."),
     folds: int = typer.Option(0, help="Instead, write so many folds of train and dev for cross-validation."),
-    format: FormatOption = "auto",
-    column: ColumnOption = [],
-    encoding: EncodingOption = "utf-8",
-    repair: RepairOption = [],
-    sentences: SentencesOption = 1,
+    reading: Any = None,
     lang: LangOption = "en",
     seed: int = typer.Option(0, help="Random seed."),
 ) -> None:
@@ -115,7 +95,6 @@ def split(
     Documents of one group, and those with the same or nearly the same text, stay together, over all files.
     Example: mtl split reports.jsonl --column group=aircraft --out corpus/spacy
     """
-    from mtl.data.formats.reading import make_reading
     from mtl.data.labelled import left_out
     from mtl.data.split import split_files
 
@@ -126,7 +105,6 @@ def split(
         if not re.fullmatch(r"\w[\w-]*", name) or value is None:
             raise UserError(f"--fractions {fractions}: give a name and a number for each split, as in train=0.8,dev=0.2")
         parts[name] = value
-    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
     reports: List[Any] = []
     written = split_files(files, out, parts, seed=seed, folds=folds, lang=lang, reading=reading, reports=reports)
     for line in left_out(reports):
@@ -138,16 +116,13 @@ def split(
 
 
 @app.command("export-data")
+@reads_files
 def export_data(
     files: List[Path] = typer.Argument(..., help="Labelled files of any format, or converted ones."),
     to: str = typer.Option(..., "--to", help="jsonl, prodigy, doccano, label-studio, brat, conll, squad, csv or datasets."),
     out: Path = typer.Option(..., "--out", "-o", help="The file to write; for brat and datasets a folder."),
     pipeline: str = typer.Option("", help="Export what this pipeline predicts on the texts, in place of their annotation."),
-    format: FormatOption = "auto",
-    column: ColumnOption = [],
-    encoding: EncodingOption = "utf-8",
-    repair: RepairOption = [],
-    sentences: SentencesOption = 1,
+    reading: Any = None,
     lang: LangOption = "en",
 ) -> None:
     """Write labelled documents, or a pipeline's predictions on them, for the tool that people label in.
@@ -156,11 +131,9 @@ def export_data(
     Example: mtl export-data new.jsonl --pipeline en_mtl_maintenance --to label-studio --out to_correct.json
     """
     from mtl.data.export import check_export, export_docs
-    from mtl.data.formats.reading import make_reading
     from mtl.data.labelled import left_out, read_labelled
 
     check_export(out, to)
-    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
     reports: List[Any] = []
     docs = [item.doc for item in read_labelled({"train": files}, lang, reading, reports)]
     for line in left_out(reports):

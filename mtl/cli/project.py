@@ -2,25 +2,16 @@
 
 import shlex
 from pathlib import Path
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 import typer
 
-from mtl.cli.common import (
-    ColumnOption,
-    EncodingOption,
-    FormatOption,
-    LangOption,
-    RepairOption,
-    SentencesOption,
-    app,
-    can_ask,
-    parse_columns,
-)
+from mtl.cli.common import LangOption, app, can_ask, reads_files
 from mtl.errors import UserError
 
 
 @app.command()
+@reads_files
 def init(
     folder: Path = typer.Argument(..., help="Folder of the new project."),
     train: List[Path] = typer.Option(
@@ -34,11 +25,7 @@ def init(
     source: str = typer.Option("", "--from", help="Go on from the encoder of this trained pipeline, a folder or a package."),
     lang: LangOption = "en",
     name: str = typer.Option("", help="Name of the pipeline. Default: that of the folder."),
-    format: FormatOption = "auto",
-    column: ColumnOption = [],
-    encoding: EncodingOption = "utf-8",
-    repair: RepairOption = [],
-    sentences: SentencesOption = 1,
+    reading: Any = None,
     force: bool = typer.Option(False, help="Write the project even if `mtl check` finds errors."),
 ) -> None:
     """Write a project that runs as it stands, tuned to labelled files.
@@ -49,13 +36,11 @@ def init(
     Example: mtl init privacy --train policies.jsonl --train entities.conll --text policies.txt
     """
     from mtl.data.check.findings import ERROR, check_lines, worst
-    from mtl.data.formats.reading import make_reading
     from mtl.training.project import Project, init_project
 
     slug = "".join(char if char.isalnum() else "_" for char in (name or folder.name)).strip("_").lower()
     if not slug or not slug[0].isalpha():
         raise UserError(f"the name {name or folder.name!r}: give one that begins with a letter, with --name")
-    reading = make_reading(format, parse_columns(column), encoding, repair, sentences)
     if not train:
         train, text, encoder, lang = _asked(text, encoder, lang)
     project = Project(folder, train, dev, test, text, encoder, lang, slug, reading, force, source)
