@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 Echo = Callable[[str], None]  # shows a line
 SECONDS_BETWEEN_LINES = 30.0  # if there is no terminal to draw a bar on
-LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {rate_fmt}{postfix}, {remaining} left"  # of a `Bar` without a terminal
+LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}{postfix}, {remaining} left"  # of a `Bar` without a terminal
 SECONDS_BEFORE_BAR = 2.0  # of work that counts items
 T = TypeVar("T")
 
@@ -74,6 +74,10 @@ class Bar(tqdm):
             settings |= {"file": _Lines(stream), "mininterval": seconds, "maxinterval": seconds, "delay": seconds}
             settings |= {"bar_format": LINE, "leave": False}
         super().__init__(*args, **settings)
+
+    def set_description(self, desc: Optional[str] = None, refresh: bool = True) -> None:
+        """Change the name, to which tqdm would add a second colon; lines come when it is time."""
+        self.set_description_str(desc, refresh and not self.disable and self.fp.isatty())
 
 
 class CountProgress:

@@ -247,11 +247,13 @@ def test_a_long_evaluation_shows_its_progress(config, monkeypatch, capsys):
 def test_a_bar_is_plain_lines_where_there_is_no_terminal(monkeypatch):
     monkeypatch.setattr(progress.Verbosity, "seconds", 0.05)
     stream = io.StringIO()
-    for _ in Bar(range(5), desc="read", unit="document", file=stream):
+    bar = Bar(range(5), unit="document", file=stream)
+    bar.set_description("read")
+    for _ in bar:
         time.sleep(0.04)
     lines = stream.getvalue().splitlines()
     assert 1 <= len(lines) <= 4 and "\r" not in stream.getvalue()
-    assert re.fullmatch(r"read: \d of 5 document, +[\d.]+document/s, 00:0\d left", lines[0]), lines[0]
+    assert re.fullmatch(r"read: \d of 5, +[\d.]+document/s, 00:0\d left", lines[0]), lines[0]
     quick = io.StringIO()
     monkeypatch.setattr(progress.Verbosity, "seconds", 30.0)
     list(Bar(range(5), desc="read", file=quick))
